@@ -1,0 +1,1 @@
+"""The operator: reports in, verdicts out to statuses, annotations, Events and metrics."""

@@ -1,0 +1,1 @@
+"""When memory runs out: how much room is left in each domain. Pure."""

@@ -1,0 +1,68 @@
+"""The arithmetic of oom_badness() and of /proc/PID/oom_score, and who is not asked at all. Pages throughout.
+
+Source: mm/oom_kill.c and fs/proc/base.c, 3.10 to 7.1.
+"""
+
+from enum import Enum
+
+from oomsayer.kernel.era import Era
+from oomsayer.kernel.snapshot import OOM_SCORE_ADJ_MIN, Task
+
+
+def rss_swap_pgtables(task: Task, era: Era, page_size: int) -> int:
+    """The part of a process's badness that no domain changes: resident, swapped and page-table pages.
+
+    Up to 4.16 a CAP_SYS_ADMIN process is forgiven 3 % of it.
+    """
+    pages = task.rss_pages + task.swap_pages + task.pgtables_bytes // page_size
+    if era.root_bonus and task.cap_sys_admin:
+        pages -= pages * 3 // 100
+    return pages
+
+
+def unkillable(task: Task) -> bool:
+    """Whether the scan skips the process, or oom_badness() gives LONG_MIN (0 before 5.9)."""
+    return task.unkillable is not None or task.oom_score_adj == OOM_SCORE_ADJ_MIN
+
+
+class Evaluation(Enum):
+    """What the scan does with one process."""
+
+    SKIP = "skip"
+    ABORT = "abort"
+    CONSIDER = "consider"
+
+
+def oom_evaluate_task(task: Task) -> Evaluation:
+    """Skip the unkillable, abort the scan at a victim still in flight, consider all others."""
+    if task.in_flight:
+        return Evaluation.ABORT
+    return Evaluation.SKIP if unkillable(task) else Evaluation.CONSIDER
+
+
+def oom_badness(task: Task, totalpages: int, era: Era, page_size: int) -> int | None:
+    """How bad a process is in a domain of `totalpages`, in pages; None for one that is never chosen.
+
+    The division comes before the multiplication, as in the kernel: in a domain of fewer than
+    1000 pages oom_score_adj has no effect.
+    """
+    if unkillable(task):
+        return None
+    points = rss_swap_pgtables(task, era, page_size) + task.oom_score_adj * (totalpages // 1000)
+    return points if era.signed else max(points, 1)
+
+
+def oom_score(task: Task, totalram_and_swap_pages: int, era: Era, page_size: int) -> int:
+    """What /proc/PID/oom_score shows, 0 to 2000: always normalised to the whole machine (fs/proc/base.c)."""
+    badness = oom_badness(task, totalram_and_swap_pages, era, page_size)
+    if badness is None:
+        return 0
+    if not era.signed:
+        return badness * 1000 // totalram_and_swap_pages
+    return _truncated((1000 + _truncated(badness * 1000, totalram_and_swap_pages)) * 2, 3)
+
+
+def _truncated(dividend: int, divisor: int) -> int:
+    """C's division, which drops the fraction where Python's rounds down."""
+    quotient = abs(dividend) // divisor
+    return quotient if dividend >= 0 else -quotient

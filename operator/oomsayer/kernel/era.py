@@ -1,0 +1,156 @@
+"""Which rules of mm/oom_kill.c a kernel follows.
+
+An era is a span of releases in which the choice of a victim is computed alike. Stable and
+vendor kernels backport, so a feature that can be observed outranks the release number.
+"""
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+SIGNED_SCORE_FLOOR = 666
+"""/proc/PID/oom_score of a tiny process at oom_score_adj 0, where badness is signed (fs/proc/base.c, 5.9)."""
+UNSIGNED_SCORE_CEILING = 600
+"""A tiny process scores near 0 where badness is unsigned; below this there is no doubt."""
+
+
+class Tie(StrEnum):
+    """Which of two equally bad processes the scan keeps."""
+
+    FIRST = "first"
+    LAST = "last"
+
+
+class RssSource(StrEnum):
+    """Which /proc counter shows the resident pages that oom_badness() itself reads."""
+
+    STATM = "statm"
+    """/proc/PID/statm: the killer's own counter (<= 6.1), or the same exact sum (7.0+)."""
+    STAT = "stat"
+    """Field 24 of /proc/PID/stat: the global part of a per-CPU counter, all the killer of 6.2-6.19 reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Era:
+    """The rules of one span of kernels.
+
+    Attributes:
+        name: E0 to E7, oldest first.
+        since: first mainline release, as (major, minor).
+        releases: the span in words, for people.
+        source: where this was read.
+        signed: badness may go below zero and LONG_MIN marks the ineligible (5.9+); else the floor is 1.
+        root_bonus: a CAP_SYS_ADMIN process is forgiven 3 % of its pages (until 4.16).
+        sacrifice_child: an eligible child with its own memory dies in its parent's place (until 5.0).
+        tie: which of two equal scores wins.
+        rss_source: the counter to read.
+        pgtables: which of a process's page tables are counted.
+    """
+
+    name: str
+    since: tuple[int, int]
+    releases: str
+    source: str
+    signed: bool = True
+    root_bonus: bool = False
+    sacrifice_child: bool = False
+    tie: Tie = Tie.LAST
+    rss_source: RssSource = RssSource.STATM
+    pgtables: str = "all"
+
+
+ERAS: tuple[Era, ...] = (
+    Era(
+        "E0",
+        (3, 10),
+        "up to 4.7",
+        "mm/oom_kill.c 3.10.0-1160.el7, 4.4.155",
+        signed=False,
+        root_bonus=True,
+        sacrifice_child=True,
+        pgtables="pte+pmd",
+    ),
+    Era(
+        "E1",
+        (4, 8),
+        "4.8 to 4.16",
+        "mm/oom_kill.c 4.9.154, 4.16.13",
+        signed=False,
+        root_bonus=True,
+        sacrifice_child=True,
+        tie=Tie.FIRST,
+        pgtables="pte+pmd",
+    ),
+    Era(
+        "E2",
+        (4, 17),
+        "4.17 to 5.0",
+        "mm/oom_kill.c 4.17.0, 4.19.222, 5.0.1",
+        signed=False,
+        sacrifice_child=True,
+        tie=Tie.FIRST,
+    ),
+    Era("E3", (5, 1), "5.1 and 5.2", "mm/oom_kill.c 5.2.1", signed=False, tie=Tie.FIRST),
+    Era("E4", (5, 3), "5.3 to 5.8", "mm/oom_kill.c 5.3.1, 5.8.1", signed=False),
+    Era("E5", (5, 9), "5.9 to 6.1", "mm/oom_kill.c 5.9.1, 6.1.158"),
+    Era("E6", (6, 2), "6.2 to 6.19", "mm/oom_kill.c 6.2.1, 6.18.44", rss_source=RssSource.STAT),
+    Era("E7", (7, 0), "7.0 and later", "mm/oom_kill.c 7.0-rc6, 7.1.5"),
+)
+
+NEWEST_KNOWN = (7, 2)
+"""The newest mainline release whose rules were compared with a real kernel."""
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """An era and how it was arrived at; `doubts` are sentences for the verdict's assumptions."""
+
+    era: Era
+    doubts: tuple[str, ...] = ()
+
+
+def release_version(release: str) -> tuple[int, int] | None:
+    """Major and minor number of a `uname -r` string, None where it has none."""
+    match = re.match(r"(\d+)\.(\d+)", release)
+    return (int(match[1]), int(match[2])) if match else None
+
+
+def detect(release: str, small_oom_score: int | None = None) -> Detection:
+    """The era of a running kernel.
+
+    Args:
+        release: `uname -r`, e.g. "6.12.0-18-cloud-amd64".
+        small_oom_score: /proc/PID/oom_score of a small process with oom_score_adj 0, where one was
+            read. At least 666 proves signed badness, below 600 disproves it (5.4.144+ has it backported).
+    """
+    version = release_version(release)
+    if version is None:
+        return Detection(ERAS[-1], (f"kernel release {release!r} is not a version: taken as the newest era",))
+    era = next((e for e in reversed(ERAS) if e.since <= version), ERAS[0])
+    doubts: list[str] = []
+    if version > NEWEST_KNOWN:
+        doubts.append(
+            f"kernel {release} is newer than any checked here: taken as {era.name} ({era.releases})"
+        )
+    if small_oom_score is None:
+        return Detection(era, tuple(doubts))
+    signed = small_oom_score >= SIGNED_SCORE_FLOOR
+    if signed and not era.signed:
+        era = era_named("E5")
+        doubts.append(f"kernel {release} has signed badness backported: taken as E5")
+    elif era.signed and small_oom_score < UNSIGNED_SCORE_CEILING:
+        era = era_named("E4")
+        doubts.append(f"kernel {release} shows unsigned badness: taken as E4")
+    return Detection(era, tuple(doubts))
+
+
+def era_named(name: str) -> Era:
+    """The era called `name`.
+
+    Raises:
+        ValueError: no era has that name.
+    """
+    for era in ERAS:
+        if era.name == name:
+            return era
+    raise ValueError(f"no kernel era is called {name!r}: known are {', '.join(e.name for e in ERAS)}")

@@ -1,0 +1,279 @@
+"""Who is chosen in a domain, who dies with the victim, and who is next after that.
+
+Source: select_bad_process() and oom_kill_process() in mm/oom_kill.c.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from oomsayer.kernel.badness import oom_badness
+from oomsayer.kernel.domain import Domain, DomainKind, domains, within
+from oomsayer.kernel.era import RssSource, Tie
+from oomsayer.kernel.hierarchy import Entry, Hierarchy, arrange
+from oomsayer.kernel.snapshot import OOM_SCORE_ADJ_MIN, Snapshot, Task, Unkillable
+
+FIRST_VICTIMS = 16
+"""How far the kill order is told by default."""
+
+
+class Confidence(StrEnum):
+    """How far a verdict can be relied on; its assumptions say why."""
+
+    HIGH = "high"
+    """The margin is beyond what the counters can distinguish."""
+    LOW = "low"
+    """Victim and runner-up are too close to tell apart, or a setting lets the kernel ignore badness."""
+    PARTIAL = "partial"
+    """Not every candidate is visible from here."""
+    BLOCKED = "blocked"
+    """A process is being killed already: the kernel takes no other until it is gone."""
+    NONE = "none"
+    """Nothing can be killed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A process and its badness in one domain, in pages."""
+
+    task: Task
+    points: int
+
+
+@dataclass(frozen=True, slots=True)
+class KillSet:
+    """Who dies together.
+
+    Attributes:
+        pids: the victim first, then the others by pid.
+        oom_group: path of the cgroup that dies as one, if that is why.
+        omitted: how many more members of that group a pruned snapshot does not list.
+    """
+
+    pids: tuple[int, ...]
+    oom_group: str | None = None
+    omitted: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """One step of the cascade."""
+
+    victim: Candidate
+    kill_set: KillSet
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What an OOM in one domain would do.
+
+    Attributes:
+        domain: where memory runs out.
+        order: the cascade: each victim with its kill set, as if the one before were gone.
+        runner_up: second in badness; it may be in the first kill set.
+        confidence: how far to rely on it.
+        assumptions: what it rests on, each a sentence.
+    """
+
+    domain: Domain
+    order: tuple[Kill, ...]
+    runner_up: Candidate | None
+    confidence: Confidence
+    assumptions: tuple[str, ...] = ()
+
+    @property
+    def victim(self) -> Candidate | None:
+        """The process that is taken first."""
+        return self.order[0].victim if self.order else None
+
+    @property
+    def kill_set(self) -> KillSet:
+        """Who dies first, together."""
+        return self.order[0].kill_set if self.order else KillSet(())
+
+    @property
+    def margin_pages(self) -> int | None:
+        """Badness between victim and runner-up, None without both."""
+        if self.victim is None or self.runner_up is None:
+            return None
+        return self.victim.points - self.runner_up.points
+
+
+def verdicts(snapshot: Snapshot, depth: int = FIRST_VICTIMS) -> list[Verdict]:
+    """The verdict of every domain, the node's first, each with at most `depth` victims."""
+    hierarchy = arrange(snapshot, depth)
+    return [_verdict(domain, hierarchy, depth) for domain in domains(snapshot)]
+
+
+def ranking(domain: Domain, hierarchy: Hierarchy) -> list[Candidate]:
+    """The domain's candidates, the one select_bad_process() would choose first.
+
+    Only as many of each oom_score_adj as the hierarchy was arranged for.
+    """
+    era = hierarchy.snapshot.era
+    per_adj = domain.totalpages // 1000
+    by_creation = domain.kind is DomainKind.NODE
+    sign = 1 if era.tie is Tie.LAST else -1
+
+    def key(scored: tuple[int, Entry]) -> tuple[int, int]:
+        points, entry = scored
+        return points, sign * (entry.creation if by_creation else entry.walk)
+
+    floor = None if era.signed else 1
+    scored: list[tuple[int, Entry]] = []
+    for adj, entries in hierarchy.parts[domain.path].shortlist.items():
+        bonus = adj * per_adj
+        scored.extend((entry.pages + bonus, entry) for entry in entries)
+    if floor is not None:
+        scored = [(max(points, floor), entry) for points, entry in scored]
+    scored.sort(key=key, reverse=True)
+    return [Candidate(entry.task, points) for points, entry in scored]
+
+
+def oom_kill_process(victim: Task, domain: Domain, hierarchy: Hierarchy) -> KillSet:
+    """Who dies with `victim`: those sharing its memory, and the oom.group it widens to.
+
+    Sharers die in any cgroup and at any oom_score_adj; of a group, members at -1000 are spared.
+    """
+    group = hierarchy.oom_group(victim.memcg, domain.path)
+    dying = [victim]
+    omitted = 0
+    if group is not None:
+        dying += [task for task in hierarchy.members(group) if _dies_with_group(task)]
+        omitted = sum(o.tasks for o in hierarchy.snapshot.omitted if within(o.memcg, group))
+    pids = {pid for task in dying for pid in _with_sharers(task, hierarchy)}
+    return KillSet((victim.pid, *sorted(pids - {victim.pid})), group, omitted)
+
+
+def sacrifice_child(
+    chosen: Candidate, domain: Domain, hierarchy: Hierarchy, dead: Collection[int]
+) -> Candidate:
+    """Up to 5.0: the worst eligible child with a memory of its own dies in its parent's place."""
+    snapshot = hierarchy.snapshot
+    best: Candidate | None = None
+    for child in hierarchy.children.get(chosen.task.pid, ()):
+        if child.pid in dead or not within(child.memcg, domain.path):
+            continue
+        if child.mm and child.mm == chosen.task.mm:
+            continue
+        points = oom_badness(child, domain.totalpages, snapshot.era, snapshot.memory.page_size)
+        if points is not None and (best is None or points > best.points):
+            best = Candidate(child, points)
+    return best or chosen
+
+
+def kill_order(ranked: Sequence[Candidate], domain: Domain, hierarchy: Hierarchy) -> Iterator[Kill]:
+    """The cascade: choose, remove the kill set, choose again."""
+    dead: set[int] = set()
+    for candidate in ranked:
+        # A sacrificed child leaves its parent at the head of the ranking: it is chosen again.
+        while candidate.task.pid not in dead:
+            victim = candidate
+            if hierarchy.snapshot.era.sacrifice_child:
+                victim = sacrifice_child(candidate, domain, hierarchy, dead)
+            kill_set = oom_kill_process(victim.task, domain, hierarchy)
+            dead.update(kill_set.pids)
+            yield Kill(victim, kill_set)
+
+
+def _verdict(domain: Domain, hierarchy: Hierarchy, depth: int) -> Verdict:
+    ranked = ranking(domain, hierarchy)
+    if _never_kills(domain, hierarchy.snapshot):
+        ranked = []
+    order: list[Kill] = []
+    for kill in kill_order(ranked, domain, hierarchy):
+        order.append(kill)
+        if len(order) == depth:
+            break
+    runner_up = _runner_up(order, ranked)
+    confidence, assumptions = _confidence(domain, order, runner_up, hierarchy)
+    return Verdict(domain, tuple(order), runner_up, confidence, assumptions)
+
+
+def _runner_up(order: Sequence[Kill], ranked: Sequence[Candidate]) -> Candidate | None:
+    first = order[0].victim.task.pid if order else None
+    return next((candidate for candidate in ranked if candidate.task.pid != first), None)
+
+
+def _with_sharers(task: Task, hierarchy: Hierarchy) -> Iterator[int]:
+    yield task.pid
+    if task.mm:
+        yield from (other.pid for other in hierarchy.sharers[task.mm] if _dies_with_sharer(other))
+
+
+def _dies_with_sharer(task: Task) -> bool:
+    return task.unkillable not in (Unkillable.INIT, Unkillable.KTHREAD)
+
+
+def _dies_with_group(task: Task) -> bool:
+    return task.oom_score_adj != OOM_SCORE_ADJ_MIN and task.unkillable in (None, Unkillable.VFORK)
+
+
+def _never_kills(domain: Domain, snapshot: Snapshot) -> bool:
+    if domain.kind is DomainKind.NODE:
+        return snapshot.sysctls.panic_on_oom > 0
+    return snapshot.sysctls.panic_on_oom > 1 or snapshot.memcgs[domain.path].oom_kill_disable
+
+
+def _confidence(
+    domain: Domain, order: Sequence[Kill], runner_up: Candidate | None, hierarchy: Hierarchy
+) -> tuple[Confidence, tuple[str, ...]]:
+    snapshot = hierarchy.snapshot
+    reasons = list(snapshot.gaps)
+    node = domain.kind is DomainKind.NODE
+    confidence = Confidence.HIGH
+    if order and runner_up is not None:
+        first = order[0]
+        margin = first.victim.points - runner_up.points
+        precision = _precision_pages(first.victim.task, snapshot) + _precision_pages(runner_up.task, snapshot)
+        if margin <= precision:
+            confidence = Confidence.LOW
+            reasons.append(_too_close(first, runner_up, margin, precision))
+    if node and snapshot.sysctls.oom_kill_allocating_task:
+        confidence = Confidence.LOW
+        reasons.append("vm.oom_kill_allocating_task is set: the kernel kills whoever allocates")
+    if node and not snapshot.initial_pid_namespace:
+        confidence = Confidence.PARTIAL
+        reasons.append("nested node: processes outside this PID namespace are not seen")
+    in_flight = hierarchy.parts[domain.path].in_flight
+    if in_flight:
+        confidence = Confidence.BLOCKED
+        reasons.append(
+            f"pid {in_flight[0].pid} ({in_flight[0].comm}) is dying: nobody else is chosen until it is gone"
+        )
+    if not order:
+        confidence = Confidence.NONE
+        reasons.append(_why_nobody(domain, snapshot))
+    return confidence, tuple(reasons)
+
+
+def _too_close(first: Kill, runner_up: Candidate, margin: int, precision: int) -> str:
+    together = runner_up.task.pid in first.kill_set.pids
+    end = "; they die together either way" if together else ""
+    if precision:
+        return f"the margin of {margin} pages is within the {precision} that swapping can hide{end}"
+    return f"victim and runner-up are level: the kernel's order of scan decides{end}"
+
+
+def _why_nobody(domain: Domain, snapshot: Snapshot) -> str:
+    if domain.kind is DomainKind.NODE:
+        if snapshot.sysctls.panic_on_oom:
+            return "vm.panic_on_oom is set: the node panics instead of killing"
+        return "no process can be killed: the kernel would panic"
+    if snapshot.sysctls.panic_on_oom > 1:
+        return "vm.panic_on_oom is 2: the node panics instead of killing"
+    if snapshot.memcgs[domain.path].oom_kill_disable:
+        return "memory.oom_control disables the killer here: processes hang at the limit instead"
+    return "no process here can be killed: allocations at the limit fail"
+
+
+def _precision_pages(task: Task, snapshot: Snapshot) -> int:
+    """How far a counter read from /proc may be from the killer's.
+
+    Nothing while no swap is in use. Measured with swap in use: up to 65 pages a thread where
+    counters are cached by thread (<= 6.1), up to 64 a process where they are per CPU (6.2-6.19).
+    """
+    memory = snapshot.memory
+    if memory.swap_free_bytes >= memory.swap_total_bytes or snapshot.era.since >= (7, 0):
+        return 0
+    return 64 if snapshot.era.rss_source is RssSource.STAT else 65 * task.threads
