@@ -1,0 +1,77 @@
+"""How much can still be charged before a domain's OOM killer runs.
+
+An OOM is not reached when usage meets the limit: the kernel first takes back what it can. Room is
+therefore what is free plus what reclaim would give back: page cache, and anonymous memory as far as
+swap has room for it.
+
+Source: mem_cgroup_charge path in mm/memcontrol.c; zone_reclaimable_pages() in mm/vmscan.c.
+"""
+
+from dataclasses import dataclass
+
+from oomsayer.kernel.domain import Domain, DomainKind
+from oomsayer.kernel.snapshot import ROOT, Memcg, Snapshot, parent_path
+
+
+@dataclass(frozen=True, slots=True)
+class Headroom:
+    """A domain's room, in bytes; None is not known.
+
+    Attributes:
+        limit_bytes: what usage is measured against: the cgroup's limit, or the machine's MemTotal.
+        usage_bytes: what is in use, page cache included.
+        headroom_bytes: what can still be charged before the OOM killer runs; may be below zero for a moment.
+    """
+
+    limit_bytes: int | None
+    usage_bytes: int | None
+    headroom_bytes: int | None
+
+    @property
+    def share(self) -> float | None:
+        """Headroom as a share of the limit, 1.0 for an empty domain; None where either is not known."""
+        if self.headroom_bytes is None or not self.limit_bytes:
+            return None
+        return self.headroom_bytes / self.limit_bytes
+
+
+def headroom(domain: Domain, snapshot: Snapshot) -> Headroom:
+    """The room left in a domain, at its own level: a limit further up may bind earlier."""
+    if domain.kind is DomainKind.NODE:
+        return _node(snapshot)
+    return _memcg(snapshot.memcgs[domain.path], snapshot)
+
+
+def _node(snapshot: Snapshot) -> Headroom:
+    memory = snapshot.memory
+    if memory.free_bytes is None or memory.file_bytes is None:
+        return Headroom(memory.total_bytes, None, None)
+    swappable = min(memory.swap_free_bytes, memory.anon_bytes or 0)
+    room = memory.free_bytes + memory.file_bytes + swappable - memory.watermark_min_bytes
+    return Headroom(memory.total_bytes, memory.total_bytes - memory.free_bytes, room)
+
+
+def _memcg(memcg: Memcg, snapshot: Snapshot) -> Headroom:
+    rooms: list[int] = []
+    reclaimable = memcg.reclaimable_bytes or 0
+    if memcg.max_bytes is not None and memcg.usage_bytes is not None:
+        swappable = min(_swap_room(memcg, snapshot), memcg.anon_bytes or 0)
+        rooms.append(memcg.max_bytes - memcg.usage_bytes + reclaimable + swappable)
+    if memcg.memsw_max_bytes is not None and memcg.memsw_usage_bytes is not None:
+        # Swapping moves a page from one counter to the other and leaves their sum as it was.
+        rooms.append(memcg.memsw_max_bytes - memcg.memsw_usage_bytes + reclaimable)
+    limit = memcg.max_bytes if memcg.max_bytes is not None else memcg.memsw_max_bytes
+    return Headroom(limit, memcg.usage_bytes, min(rooms, default=None))
+
+
+def _swap_room(memcg: Memcg, snapshot: Snapshot) -> int:
+    """Swap that this cgroup may still use: the least that any level above leaves, and the machine has."""
+    swappiness = snapshot.sysctls.swappiness if memcg.swappiness is None else memcg.swappiness
+    room = snapshot.memory.swap_free_bytes if swappiness else 0
+    path = memcg.path
+    while room > 0 and path != ROOT:
+        level = snapshot.memcgs.get(path)
+        if level is not None and level.swap_max_bytes is not None:
+            room = min(room, level.swap_max_bytes - (level.swap_usage_bytes or 0))
+        path = parent_path(path)
+    return max(room, 0)
