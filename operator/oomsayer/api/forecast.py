@@ -1,0 +1,189 @@
+"""OOMForecast: who dies next on one node, in each of its OOM domains."""
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, Field
+
+from oomsayer.api.model import (
+    Bytes,
+    Comm,
+    Count,
+    Model,
+    ObjectMeta,
+    OomScoreAdj,
+    Pages,
+    Pid,
+    Sentence,
+    SignedPages,
+    StatusCondition,
+)
+
+MAX_DOMAINS = 1024
+MAX_ORDER = 16
+MAX_KILL_SET = 1024
+MAX_RISKS = 1024
+
+PodName = Annotated[
+    str, Field(max_length=320, description="NAMESPACE/NAME; empty for a process outside any pod.")
+]
+PodUid = Annotated[str, Field(max_length=64, description="UID of that pod.")]
+ContainerName = Annotated[str, Field(max_length=253, description="Name of the container.")]
+ContainerId = Annotated[
+    str, Field(max_length=128, description="The runtime's id of the container, without scheme.")
+]
+Path = Annotated[
+    str, Field(max_length=4096, description='Cgroup path from the node\'s root; "/" is the node.')
+]
+Human = Annotated[str, Field(max_length=32)]
+
+
+class ConfidenceLevel(StrEnum):
+    """How far a verdict can be relied on; its assumptions say why."""
+
+    HIGH = "high"
+    LOW = "low"
+    PARTIAL = "partial"
+    BLOCKED = "blocked"
+    NONE = "none"
+
+
+CONFIDENCE = (
+    "high: the margin is beyond doubt; low: too close to tell, or a setting overrules badness; partial: not "
+    "all candidates are visible; blocked: a victim is dying already; none: nothing can be killed."
+)
+
+
+class ForecastProcess(Model):
+    """A process and its badness in one domain."""
+
+    pid: Pid
+    comm: Comm
+    points: SignedPages = Field(description="Badness points in this domain, in pages.")
+    oom_score_adj: OomScoreAdj = Field(default=0, description="Its oom_score_adj.")
+    pod: PodName = ""
+    pod_uid: PodUid = ""
+    container: ContainerName = ""
+    container_id: ContainerId = ""
+    cgroup: Path | None = None
+
+
+class ForecastKillSet(Model):
+    """Who dies with the first victim."""
+
+    pids: tuple[Pid, ...] = Field(
+        default=(), max_length=MAX_KILL_SET, description="The victim first, then the others by pid."
+    )
+    count: Count = Field(default=0, description="How many die, those included that pids does not list.")
+    oom_group: Path | None = Field(
+        default=None, description="The cgroup that dies as a whole (memory.oom.group), if that is why."
+    )
+
+
+class ForecastDomain(Model):
+    """The verdict for one place that can run out of memory."""
+
+    kind: Literal["node", "memcg"] = Field(description="The whole node, or a memory cgroup with a limit.")
+    path: Path
+    name: str = Field(
+        max_length=4096,
+        description='As people read it: "node", "pod NAMESPACE/NAME", "container NAMESPACE/NAME/CONTAINER", '
+        "or the cgroup path.",
+    )
+    total_pages: Pages = Field(description="What the kernel scales oom_score_adj by here, in pages.")
+    limit_bytes: Bytes | None = Field(default=None, description="The limit that fires first.")
+    usage_bytes: Bytes | None = Field(default=None, description="What is charged against it.")
+    headroom_bytes: Bytes | None = Field(
+        default=None, description="How much it can still grow before its OOM."
+    )
+    victim: ForecastProcess | None = Field(default=None, description="Who is taken first.")
+    runner_up: ForecastProcess | None = Field(default=None, description="Second in badness.")
+    margin_pages: SignedPages | None = Field(default=None, description="Points between the two, in pages.")
+    margin_bytes: int | None = Field(default=None, description="The same in bytes.")
+    kill_set: ForecastKillSet = Field(default=ForecastKillSet(), description="Who dies with the victim.")
+    order: tuple[ForecastProcess, ...] = Field(
+        default=(),
+        max_length=MAX_ORDER,
+        description="The cascade: each next victim, as if the kill set before were gone.",
+    )
+    assumptions: tuple[Sentence, ...] = Field(
+        default=(), max_length=64, description="What this verdict rests on, each a sentence."
+    )
+    confidence: ConfidenceLevel = Field(description=CONFIDENCE)
+
+
+class NextVictim(Model):
+    """The domain closest to its OOM, in one line."""
+
+    domain: str = Field(max_length=4096, description="That domain's name.")
+    domain_kind: Literal["node", "pod", "container", "cgroup"] = Field(description="What runs out of memory.")
+    pid: Pid | None = None
+    comm: Comm = ""
+    points: SignedPages | None = Field(default=None, description="Badness points, in pages.")
+    oom_score_adj: OomScoreAdj | None = Field(default=None, description="Its oom_score_adj.")
+    pod: PodName = ""
+    pod_uid: PodUid = ""
+    container: ContainerName = ""
+    container_id: ContainerId = ""
+    headroom_bytes: Bytes | None = Field(
+        default=None, description="How much the domain can still grow before its OOM."
+    )
+    headroom: Human = Field(default="", description='The same for people: "38Mi".')
+    margin: Human = Field(default="", description="Lead over the runner-up, for people.")
+    confidence: ConfidenceLevel = Field(description=CONFIDENCE)
+
+
+class RiskLevel(StrEnum):
+    """How near a risk is."""
+
+    WARNING = "warning"
+    """The headroom is under the policy's threshold."""
+    CRITICAL = "critical"
+    """The headroom is under a quarter of it."""
+
+
+class Risk(Model):
+    """A victim in a domain near its limit, as it was announced. The operator's memory across restarts."""
+
+    pod: PodName = ""
+    pod_uid: PodUid = ""
+    container: ContainerName = ""
+    domain: Path
+    domain_name: str = Field(default="", max_length=4096, description="That domain as people read it.")
+    pid: Pid
+    comm: Comm
+    level: RiskLevel = Field(
+        default=RiskLevel.WARNING,
+        description="warning: headroom under the policy's threshold; critical: under a quarter of it.",
+    )
+    since: AwareDatetime = Field(description="When the risk began.")
+    announced: bool = Field(default=False, description="Whether its Event is known to be written.")
+
+
+class OOMForecastStatus(Model):
+    """What the operator worked out from the node's last report."""
+
+    node: str = Field(default="", max_length=253, description="Name of the node.")
+    observed_at: AwareDatetime | None = Field(default=None, description="When the operator worked it out.")
+    sampled_at: AwareDatetime | None = Field(
+        default=None, description="When the node was sampled, by its clock."
+    )
+    kernel: str = Field(default="", max_length=128, description="uname -r.")
+    era: str = Field(default="", max_length=8, description="Which rules of the OOM killer apply, E0 to E7.")
+    next: NextVictim | None = Field(default=None, description="The domain closest to its OOM.")
+    domains: tuple[ForecastDomain, ...] = Field(
+        default=(), max_length=MAX_DOMAINS, description="The verdict for every OOM domain of the node."
+    )
+    risks: tuple[Risk, ...] = Field(
+        default=(), max_length=MAX_RISKS, description="Risks that have begun and not yet ended."
+    )
+    conditions: tuple[StatusCondition, ...] = Field(default=(), max_length=8, description="Ready and AtRisk.")
+
+
+class OOMForecast(Model):
+    """Who the OOM killer takes next on one node. Named after the node, written by the operator."""
+
+    api_version: Literal["oomsayer.dev/v1alpha1"] = "oomsayer.dev/v1alpha1"
+    kind: Literal["OOMForecast"] = "OOMForecast"
+    metadata: ObjectMeta
+    status: OOMForecastStatus | None = None

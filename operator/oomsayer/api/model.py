@@ -1,0 +1,71 @@
+"""What all resources share: camelCase at the edge, Kubernetes' metadata and conditions, bounded numbers."""
+
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+ACRONYMS = frozenset({"uid", "id"})
+"""Words that Kubernetes writes in capitals: podUID, containerID."""
+
+Bytes = Annotated[int, Field(ge=0, le=2**63 - 1)]
+"""An amount of memory in bytes."""
+SignedPages = Annotated[int, Field(ge=-(2**62), le=2**62)]
+"""A number of pages; badness may be negative."""
+Pages = Annotated[int, Field(ge=0, le=2**62)]
+Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Pid = Annotated[int, Field(ge=1, le=2**22, description="Process id in the node's PID namespace.")]
+OomScoreAdj = Annotated[int, Field(ge=-1000, le=1000)]
+Comm = Annotated[
+    str,
+    Field(
+        max_length=64,
+        description="The process's name as the kernel keeps it, at most 15 bytes; bytes that are no UTF-8 "
+        "are written as \\xNN.",
+    ),
+]
+Sentence = Annotated[str, Field(max_length=1024)]
+
+
+def camel(name: str) -> str:
+    """The wire name of a field: pod_uid becomes podUID."""
+    first, *rest = name.split("_")
+    return first + "".join(word.upper() if word in ACRONYMS else word.capitalize() for word in rest)
+
+
+class Model(BaseModel):
+    """A part of a resource. Unknown fields are ignored, so that a newer writer can be read."""
+
+    model_config = ConfigDict(alias_generator=camel, populate_by_name=True, frozen=True, extra="ignore")
+
+
+class OwnerReference(Model):
+    """The object whose deletion deletes this one."""
+
+    api_version: str
+    kind: str
+    name: str
+    uid: str
+
+
+class ObjectMeta(Model):
+    """The part of Kubernetes' metadata that oomsayer reads."""
+
+    name: str
+    uid: str | None = None
+    resource_version: str | None = None
+    generation: int | None = None
+    creation_timestamp: AwareDatetime | None = None
+    owner_references: tuple[OwnerReference, ...] = ()
+
+
+class StatusCondition(Model):
+    """One aspect of an object's state, in the form of metav1.Condition."""
+
+    type: str = Field(max_length=316, description="The aspect, in CamelCase.")
+    status: Literal["True", "False", "Unknown"] = Field(description="Whether it holds.")
+    observed_generation: int | None = Field(
+        default=None, ge=0, description="The metadata.generation that this was decided on."
+    )
+    last_transition_time: AwareDatetime = Field(description="When status last changed.")
+    reason: str = Field(max_length=1024, description="Why, in one CamelCase word.")
+    message: str = Field(max_length=32768, description="Why, for people.")

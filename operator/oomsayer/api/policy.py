@@ -1,0 +1,68 @@
+"""OOMPolicy: when to warn, about whom, and how. Optional: without any, these defaults hold."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from oomsayer.api.model import Model, ObjectMeta, StatusCondition
+
+MAX_NAMESPACES = 256
+
+Namespace = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
+Percent = Annotated[int, Field(ge=0, le=100)]
+
+
+class PolicyNamespaces(Model):
+    """Which namespaces' pods it speaks for."""
+
+    include: tuple[Namespace, ...] = Field(
+        default=(), max_length=MAX_NAMESPACES, description="Only these; empty means all."
+    )
+    exclude: tuple[Namespace, ...] = Field(
+        default=(), max_length=MAX_NAMESPACES, description="Never these, nothing is published about them."
+    )
+
+
+class PolicyThresholds(Model):
+    """When a domain is near its OOM, in percent of its limit."""
+
+    pod_headroom_percent: Percent = Field(
+        default=10, description="A pod's or container's cgroup is at risk below this headroom; 0 never warns."
+    )
+    node_headroom_percent: Percent = Field(
+        default=5, description="The node is at risk below this headroom; 0 never warns."
+    )
+    clear_percent: Percent = Field(
+        default=5, description="A risk ends when headroom is above its threshold plus this."
+    )
+
+
+class PolicyPublish(Model):
+    """What is written about a risk besides the OOMForecast."""
+
+    events: bool = Field(default=True, description="Events when a risk begins and ends.")
+    annotations: bool = Field(default=True, description="Annotations on the pods at risk.")
+
+
+class OOMPolicySpec(Model):
+    """What people configure."""
+
+    namespaces: PolicyNamespaces = Field(default=PolicyNamespaces(), description="Which namespaces.")
+    thresholds: PolicyThresholds = Field(default=PolicyThresholds(), description="When to warn.")
+    publish: PolicyPublish = Field(default=PolicyPublish(), description="What to write.")
+
+
+class OOMPolicyStatus(Model):
+    """Whether the operator follows the policy."""
+
+    conditions: tuple[StatusCondition, ...] = Field(default=(), max_length=8, description="Accepted.")
+
+
+class OOMPolicy(Model):
+    """Thresholds and namespaces. A policy that names a namespace beats one for all; ties go by name."""
+
+    api_version: Literal["oomsayer.dev/v1alpha1"] = "oomsayer.dev/v1alpha1"
+    kind: Literal["OOMPolicy"] = "OOMPolicy"
+    metadata: ObjectMeta
+    spec: OOMPolicySpec = Field(default=OOMPolicySpec())
+    status: OOMPolicyStatus | None = None

@@ -1,0 +1,149 @@
+"""NodeMemoryReport: what one node's agent saw, small and yet exact for the first victims of every domain.
+
+Fields at their default are left out of the JSON. Sizes are bytes unless a field says pages.
+"""
+
+from typing import Literal
+
+from pydantic import AwareDatetime, Field
+
+from oomsayer.api.model import (
+    Bytes,
+    Comm,
+    Count,
+    Model,
+    ObjectMeta,
+    OomScoreAdj,
+    Pages,
+    Pid,
+    Sentence,
+)
+
+MAX_MEMCGS = 4096
+MAX_TASKS = 4096
+MAX_GAPS = 64
+
+
+class ReportedMemory(Model):
+    """The machine's memory, from /proc/meminfo and /proc/zoneinfo."""
+
+    total_bytes: Bytes = Field(description="MemTotal.")
+    swap_total_bytes: Bytes = Field(default=0, description="SwapTotal.")
+    free_bytes: Bytes | None = Field(default=None, description="MemFree.")
+    available_bytes: Bytes | None = Field(default=None, description="MemAvailable.")
+    file_bytes: Bytes | None = Field(default=None, description="Active(file) + Inactive(file).")
+    anon_bytes: Bytes | None = Field(default=None, description="Active(anon) + Inactive(anon).")
+    swap_free_bytes: Bytes = Field(default=0, description="SwapFree.")
+    watermark_min_bytes: Bytes = Field(default=0, description="The zones' min watermarks added up.")
+
+
+class ReportedSysctls(Model):
+    """The vm.* settings that change what an OOM does."""
+
+    swappiness: int = Field(default=60, ge=0, le=200, description="vm.swappiness.")
+    panic_on_oom: int = Field(default=0, ge=0, le=2, description="vm.panic_on_oom.")
+    oom_kill_allocating_task: int = Field(default=0, ge=0, description="vm.oom_kill_allocating_task.")
+
+
+class ReportedMemcg(Model):
+    """One memory cgroup. A limit left out is unlimited; any other amount left out could not be read."""
+
+    name: str = Field(max_length=1024, description='Last component of its path, "" for the root.')
+    parent: int | None = Field(
+        default=None, ge=0, lt=MAX_MEMCGS, description="Index of its parent in this list; none for the root."
+    )
+    inode: int = Field(
+        default=0, ge=0, le=2**63 - 1, description="Inode of its directory: siblings in order of creation."
+    )
+    max_bytes: Bytes | None = Field(default=None, description="memory.max, or v1 memory.limit_in_bytes.")
+    usage_bytes: Bytes | None = Field(
+        default=None, description="memory.current, or v1 memory.usage_in_bytes."
+    )
+    swap_max_bytes: Bytes | None = Field(default=None, description="memory.swap.max.")
+    swap_usage_bytes: Bytes | None = Field(default=None, description="memory.swap.current.")
+    memsw_max_bytes: Bytes | None = Field(default=None, description="v1 memory.memsw.limit_in_bytes.")
+    memsw_usage_bytes: Bytes | None = Field(default=None, description="v1 memory.memsw.usage_in_bytes.")
+    reclaimable_bytes: Bytes | None = Field(
+        default=None, description="Page cache and slab that reclaim can give back."
+    )
+    anon_bytes: Bytes | None = Field(
+        default=None, description="Anonymous and tmpfs memory: reclaimable only into swap."
+    )
+    oom_group: bool = Field(
+        default=False, description="memory.oom.group: a victim in it takes the whole cgroup along."
+    )
+    oom_kill_disable: bool = Field(
+        default=False, description="v1 memory.oom_control: processes hang at the limit instead of dying."
+    )
+    swappiness: int | None = Field(default=None, ge=0, le=200, description="v1 memory.swappiness.")
+    omitted_tasks: Count = Field(default=0, description="Processes charged here that tasks leaves out.")
+    omitted_rss_pages: Pages = Field(default=0, description="Their resident pages added up.")
+
+
+class ReportedTask(Model):
+    """One process that can be among the first victims somewhere, or that dies with one."""
+
+    pid: Pid
+    start: int = Field(
+        ge=0, le=2**63 - 1, description="When it started, in clock ticks since boot (/proc/PID/stat, 22)."
+    )
+    comm: Comm
+    memcg: int = Field(ge=0, lt=MAX_MEMCGS, description="Index in memcgs of the cgroup it is charged to.")
+    adj: OomScoreAdj = Field(default=0, description="oom_score_adj.")
+    rss: Pages = Field(
+        default=0, description="Resident pages, from the counter that this kernel's killer reads."
+    )
+    swap: Pages = Field(default=0, description="Swapped-out pages.")
+    pgtables: Bytes = Field(default=0, description="Page tables in bytes.")
+    order: Count = Field(
+        default=0, description="Place among its cgroup's processes as the kernel walks them."
+    )
+    mm: int = Field(
+        default=0, ge=0, description="The same number for processes that share one memory; 0: alone."
+    )
+    unkillable: str | None = Field(
+        default=None, max_length=64, description='Why the killer passes it over, e.g. "global init".'
+    )
+    in_flight: bool = Field(default=False, description="A fatal signal is pending: it is dying already.")
+    threads: int = Field(default=1, ge=1, le=2**22, description="Threads, for the precision of its counters.")
+
+
+class NodeMemoryReportStatus(Model):
+    """What the agent saw, and when."""
+
+    schema_version: int = Field(ge=1, le=1000, description="Form of this report. This is form 1.")
+    agent_version: str = Field(max_length=64, description="Version of the agent that wrote it.")
+    sampled_at: AwareDatetime = Field(description="When the sample was taken, by the node's clock.")
+    kernel: str = Field(max_length=128, description="uname -r.")
+    era: str = Field(
+        max_length=8, description="Which rules of the OOM killer that kernel follows, E0 (oldest) to E7."
+    )
+    cgroup_version: Literal[1, 2] = Field(description="Where the memory controller sits: cgroup v1 or v2.")
+    cpus: int = Field(default=1, ge=1, le=65536, description="Online processors.")
+    page_size: int = Field(default=4096, ge=4096, le=65536, description="Bytes a page.")
+    initial_pid_namespace: bool = Field(
+        default=True, description="Whether the agent's /proc shows every process of the machine."
+    )
+    memory: ReportedMemory = Field(description="The machine's memory.")
+    sysctls: ReportedSysctls = Field(default=ReportedSysctls(), description="vm.* settings of the node.")
+    memcgs: tuple[ReportedMemcg, ...] = Field(
+        default=(), max_length=MAX_MEMCGS, description="Memory cgroups, parents before children."
+    )
+    tasks: tuple[ReportedTask, ...] = Field(
+        default=(), max_length=MAX_TASKS, description="Processes in order of creation."
+    )
+    omitted_domains: Count = Field(
+        default=0, description="Cgroups with a limit that were left out to keep the report small."
+    )
+    gaps: tuple[Sentence, ...] = Field(
+        default=(), max_length=MAX_GAPS, description="What could not be read, each a sentence."
+    )
+
+
+class NodeMemoryReport(Model):
+    """What the OOM killer would see on one node. Named after the node, written by that node's agent only."""
+
+    api_version: Literal["oomsayer.dev/v1alpha1"] = "oomsayer.dev/v1alpha1"
+    kind: Literal["NodeMemoryReport"] = "NodeMemoryReport"
+    metadata: ObjectMeta
+    status: NodeMemoryReportStatus
