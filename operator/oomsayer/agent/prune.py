@@ -6,11 +6,11 @@ counted for each cgroup. A verdict from the pruned snapshot equals that from the
 holds this on random snapshots.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from oomsayer.kernel.snapshot import OOM_SCORE_ADJ_MIN, ROOT, Memcg, Omitted, Snapshot, Task, parent_path
-from oomsayer.kernel.verdict import Verdict, verdicts
+from oomsayer.kernel.snapshot import ROOT, Memcg, Omitted, Snapshot, Task, parent_path
+from oomsayer.kernel.verdict import Verdict, dies_with_group, verdicts
 
 
 def prune(snapshot: Snapshot, depth: int, told: Iterable[Verdict] | None = None) -> Snapshot:
@@ -27,12 +27,8 @@ def prune(snapshot: Snapshot, depth: int, told: Iterable[Verdict] | None = None)
     kept = tuple(task for task in snapshot.tasks if task.pid in needed or task.mm or task.in_flight)
     kept_pids = {task.pid for task in kept}
     left_out = [task for task in snapshot.tasks if task.pid not in kept_pids]
-    return replace(
-        snapshot,
-        tasks=kept,
-        memcgs=_needed_memcgs(snapshot, kept),
-        omitted=_summed(left_out),
-    )
+    memcgs = _needed_memcgs(snapshot, kept)
+    return replace(snapshot, tasks=kept, memcgs=memcgs, omitted=_summed(left_out, memcgs))
 
 
 def _deciding(told: Iterable[Verdict], depth: int) -> set[int]:
@@ -57,11 +53,14 @@ def _needed_memcgs(snapshot: Snapshot, kept: Iterable[Task]) -> dict[str, Memcg]
     return {path: memcg for path, memcg in snapshot.memcgs.items() if path in wanted}
 
 
-def _summed(tasks: Iterable[Task]) -> tuple[Omitted, ...]:
-    """Count those that a group kill would take; the others can neither be chosen nor die."""
+def _summed(tasks: Iterable[Task], memcgs: Mapping[str, Memcg]) -> tuple[Omitted, ...]:
+    """Count those that a group kill would take, at the nearest cgroup kept; others neither lead nor die."""
     sums: dict[str, tuple[int, int]] = {}
     for task in tasks:
-        if task.unkillable is None and task.oom_score_adj != OOM_SCORE_ADJ_MIN:
-            count, pages = sums.get(task.memcg, (0, 0))
-            sums[task.memcg] = (count + 1, pages + task.rss_pages)
+        if dies_with_group(task):
+            path = task.memcg
+            while path not in memcgs:
+                path = parent_path(path)
+            count, pages = sums.get(path, (0, 0))
+            sums[path] = (count + 1, pages + task.rss_pages)
     return tuple(Omitted(memcg, count, pages) for memcg, (count, pages) in sums.items())

@@ -139,7 +139,7 @@ def oom_kill_process(victim: Task, domain: Domain, hierarchy: Hierarchy) -> Kill
     dying = [victim]
     omitted = 0
     if group is not None:
-        dying += [task for task in hierarchy.members(group) if _dies_with_group(task)]
+        dying += [task for task in hierarchy.members(group) if dies_with_group(task)]
         omitted = sum(o.tasks for o in hierarchy.snapshot.omitted if within(o.memcg, group))
     pids = {pid for task in dying for pid in _with_sharers(task, hierarchy)}
     return KillSet((victim.pid, *sorted(pids - {victim.pid})), group, omitted)
@@ -205,7 +205,8 @@ def _dies_with_sharer(task: Task) -> bool:
     return task.unkillable not in (Unkillable.INIT, Unkillable.KTHREAD)
 
 
-def _dies_with_group(task: Task) -> bool:
+def dies_with_group(task: Task) -> bool:
+    """Whether a kill of the oom.group that it is a member of takes this process (oom_kill_memcg_member)."""
     return task.oom_score_adj != OOM_SCORE_ADJ_MIN and task.unkillable in (None, Unkillable.VFORK)
 
 

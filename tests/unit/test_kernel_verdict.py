@@ -1,0 +1,202 @@
+"""The fast verdict against the slow one: ask every process, at every step, as the kernel does."""
+
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from tests.unit.random_snapshots import PAGE, random_snapshot
+
+from oomsayer.agent.prune import prune
+from oomsayer.kernel.badness import oom_badness
+from oomsayer.kernel.domain import Domain, DomainKind, domains, within
+from oomsayer.kernel.era import ERAS, Era, Tie
+from oomsayer.kernel.snapshot import ROOT, Memcg, Memory, Snapshot, Sysctls, Task, Unkillable, parent_path
+from oomsayer.kernel.verdict import Confidence, verdicts
+
+DEPTH = 6
+
+
+def walk(snapshot: Snapshot, domain: Domain) -> list[Task]:
+    """The domain's processes in the order of the kernel's scan."""
+    if domain.kind is DomainKind.NODE:
+        return list(snapshot.tasks)
+    found: list[Task] = []
+
+    def visit(path: str) -> None:
+        here = [t for t in snapshot.tasks if t.memcg == path]
+        found.extend(sorted(here, key=lambda t: t.order))
+        below = [m for m in snapshot.memcgs.values() if m.path != ROOT and parent_path(m.path) == path]
+        for memcg in sorted(below, key=lambda m: m.inode):
+            visit(memcg.path)
+
+    visit(domain.path)
+    return found
+
+
+def choose(tasks: list[Task], domain: Domain, era: Era) -> tuple[Task, int] | None:
+    chosen: tuple[Task, int] | None = None
+    for task in tasks:
+        points = oom_badness(task, domain.totalpages, era, PAGE)
+        if points is None or task.in_flight:
+            continue
+        if chosen is None or points > chosen[1] or (points == chosen[1] and era.tie is Tie.LAST):
+            chosen = (task, points)
+    return chosen
+
+
+def dying(snapshot: Snapshot, victim: Task, domain: Domain) -> set[int]:
+    group = None
+    path = victim.memcg
+    while path != ROOT:
+        if snapshot.memcgs[path].oom_group:
+            group = path
+        if path == domain.path:
+            break
+        path = parent_path(path)
+    dead = [victim]
+    if group:
+        spared = (Unkillable.OOM_SKIP, Unkillable.INIT)
+        dead += [
+            t
+            for t in snapshot.tasks
+            if within(t.memcg, group) and t.oom_score_adj != -1000 and t.unkillable not in spared
+        ]
+    return {o.pid for t in dead for o in snapshot.tasks if o.pid == t.pid or (t.mm and o.mm == t.mm)}
+
+
+def cascade(snapshot: Snapshot, domain: Domain) -> Iterator[tuple[int, int, set[int]]]:
+    dead: set[int] = set()
+    while True:
+        living = [t for t in walk(snapshot, domain) if t.pid not in dead]
+        chosen = choose(living, domain, snapshot.era)
+        if chosen is None:
+            return
+        victim, points = chosen
+        if snapshot.era.sacrifice_child:
+            children = [
+                t for t in snapshot.tasks
+                if t.parent == victim.pid and t.pid not in dead and within(t.memcg, domain.path)
+                and not (t.mm and t.mm == victim.mm)
+            ]  # fmt: skip
+            scored = [(t, oom_badness(t, domain.totalpages, snapshot.era, PAGE)) for t in children]
+            best = max((p for _, p in scored if p is not None), default=None)
+            if best is not None:
+                victim, points = next((t, best) for t, p in scored if p == best)
+        kills = dying(snapshot, victim, domain)
+        dead |= kills
+        yield victim.pid, points, kills
+
+
+@pytest.mark.parametrize("era", ERAS, ids=lambda e: e.name)
+def test_every_domain_agrees_with_asking_everybody(era: Era) -> None:
+    compared = 0
+    for seed in range(150):
+        snapshot = random_snapshot(seed, era)
+        for verdict in verdicts(snapshot, DEPTH):
+            expected = []
+            for step in cascade(snapshot, verdict.domain):
+                expected.append(step)
+                if len(expected) == DEPTH:
+                    break
+            got = [(k.victim.task.pid, k.victim.points, set(k.kill_set.pids)) for k in verdict.order]
+            assert got == expected, f"seed {seed}, {verdict.domain}"
+            compared += len(got)
+    assert compared > 1000
+
+
+@pytest.mark.parametrize("era", ERAS, ids=lambda e: e.name)
+def test_a_pruned_snapshot_gives_the_same_verdicts(era: Era) -> None:
+    smaller = 0
+    for seed in range(150):
+        snapshot = random_snapshot(seed, era, tasks=200)
+        pruned = prune(snapshot, DEPTH)
+        smaller += len(snapshot.tasks) - len(pruned.tasks)
+        for full, small in zip(verdicts(snapshot, DEPTH), verdicts(pruned, DEPTH), strict=True):
+            assert small.domain == full.domain
+            assert [k.victim for k in small.order] == [k.victim for k in full.order], f"seed {seed}"
+            assert small.runner_up == full.runner_up
+            assert small.confidence == full.confidence
+            for small_kill, full_kill in zip(small.order, full.order, strict=True):
+                assert set(small_kill.kill_set.pids) <= set(full_kill.kill_set.pids)
+                listed = len(small_kill.kill_set.pids) + small_kill.kill_set.omitted
+                assert listed == len(full_kill.kill_set.pids)
+    assert (smaller > 0) is (not era.sacrifice_child)
+
+
+def node(*tasks: Task, memcgs: tuple[Memcg, ...] = (), sysctls: Sysctls | None = None) -> Snapshot:
+    tree = {m.path: m for m in (Memcg(ROOT), *memcgs)}
+    memory = Memory(PAGE, 4096000 * PAGE)
+    return Snapshot("6.12.0", ERAS[-1], 2, memory, tasks, tree, sysctls or Sysctls())
+
+
+def process(pid: int, pages: int, adj: int = 0, memcg: str = ROOT) -> Task:
+    return Task(pid, pid, f"p{pid}", memcg, adj, pages)
+
+
+def test_the_domain_decides_and_not_the_nodes_oom_score() -> None:
+    # Measured on 5.10, 6.1, 6.12 and 7.2: in 120 MiB the larger process dies though its oom_score is lower.
+    limited = Memcg("/pod", inode=2, max_bytes=120 << 20)
+    snapshot = node(process(10, 30 * 256, 900, "/pod"), process(11, 20 * 256, 985, "/pod"), memcgs=(limited,))
+    of_node, of_pod = verdicts(snapshot)
+    assert of_node.victim is not None
+    assert of_pod.victim is not None
+    assert (of_node.victim.task.pid, of_pod.victim.task.pid) == (11, 10)
+
+
+def test_equal_badness_is_reported_as_too_close() -> None:
+    verdict = verdicts(node(process(10, 500), process(11, 500)))[0]
+    assert verdict.victim is not None
+    assert (verdict.victim.task.pid, verdict.margin_pages) == (11, 0)
+    assert verdict.confidence is Confidence.LOW
+
+
+def test_a_dying_process_blocks_the_next_kill() -> None:
+    snapshot = node(replace(process(10, 900), in_flight=True), process(11, 500))
+    verdict = verdicts(snapshot)[0]
+    assert verdict.confidence is Confidence.BLOCKED
+    assert verdict.victim is not None
+    assert verdict.victim.task.pid == 11
+
+
+@pytest.mark.parametrize(
+    ("sysctls", "says"),
+    [
+        (Sysctls(panic_on_oom=1), "vm.panic_on_oom is set: the node panics instead of killing"),
+        (Sysctls(panic_on_oom=2), "vm.panic_on_oom is set: the node panics instead of killing"),
+    ],
+)
+def test_a_node_that_panics_has_no_victim(sysctls: Sysctls, says: str) -> None:
+    verdict = verdicts(node(process(10, 900), sysctls=sysctls))[0]
+    assert verdict.victim is None
+    assert verdict.confidence is Confidence.NONE
+    assert says in verdict.assumptions
+
+
+def test_nobody_to_kill_is_said() -> None:
+    limited = Memcg("/empty", inode=2, max_bytes=1 << 20)
+    verdict = verdicts(node(process(10, 900), memcgs=(limited,)))[1]
+    assert (verdict.victim, verdict.confidence) == (None, Confidence.NONE)
+    assert verdict.assumptions == ("no process here can be killed: allocations at the limit fail",)
+
+
+def test_a_cgroup_without_the_killer_hangs() -> None:
+    hung = Memcg("/hung", inode=2, max_bytes=1 << 20, oom_kill_disable=True)
+    verdict = verdicts(node(process(10, 900, 0, "/hung"), memcgs=(hung,)))[1]
+    assert verdict.victim is None
+    assert "hang" in verdict.assumptions[-1]
+
+
+def test_the_kill_order_of_many_processes_is_found_among_few() -> None:
+    rng = random.Random(7)
+    memcgs = tuple(
+        Memcg(f"/c{n}", inode=n + 2, max_bytes=rng.randrange(1 << 20, 1 << 30)) for n in range(300)
+    )
+    tasks = [process(pid, rng.randrange(9999), rng.choice((0, 900)), f"/c{pid % 300}") for pid in range(9000)]
+    snapshot = node(*tasks, memcgs=memcgs)
+    for verdict, domain in zip(verdicts(snapshot), domains(snapshot), strict=True):
+        assert verdict.domain == domain
+        expected = choose(walk(snapshot, domain), domain, snapshot.era)
+        assert expected is not None
+        assert verdict.victim is not None
+        assert (verdict.victim.task, verdict.victim.points) == expected
