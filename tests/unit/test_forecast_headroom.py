@@ -1,0 +1,57 @@
+"""Room left before the OOM killer runs."""
+
+from dataclasses import replace
+
+from oomsayer.forecast.headroom import Headroom, headroom
+from oomsayer.kernel.domain import Domain, DomainKind
+from oomsayer.kernel.era import ERAS
+from oomsayer.kernel.snapshot import ROOT, Memcg, Memory, Snapshot
+
+MIB = 1 << 20
+POD = Domain(DomainKind.MEMCG, "/pod", 1)
+FULL = Memcg(
+    "/pod", max_bytes=100 * MIB, usage_bytes=90 * MIB, reclaimable_bytes=20 * MIB, anon_bytes=60 * MIB
+)
+NO_SWAP = Memory(4096, 1000 * MIB)
+SWAP = replace(NO_SWAP, swap_total_bytes=50 * MIB, swap_free_bytes=40 * MIB)
+
+
+def snapshot(memory: Memory, *memcgs: Memcg) -> Snapshot:
+    return Snapshot("6.12.0", ERAS[-1], 2, memory, (), {m.path: m for m in (Memcg(ROOT), *memcgs)})
+
+
+def test_page_cache_is_room_and_anonymous_memory_is_not() -> None:
+    assert headroom(POD, snapshot(NO_SWAP, FULL)) == Headroom(100 * MIB, 90 * MIB, 30 * MIB)
+
+
+def test_swap_makes_anonymous_memory_room_as_far_as_it_reaches() -> None:
+    assert headroom(POD, snapshot(SWAP, FULL)).headroom_bytes == 70 * MIB
+    capped = replace(FULL, swap_max_bytes=16 * MIB, swap_usage_bytes=6 * MIB)
+    assert headroom(POD, snapshot(SWAP, capped)).headroom_bytes == 40 * MIB
+
+
+def test_a_swap_limit_further_up_binds_too() -> None:
+    above = Memcg("/up", swap_max_bytes=8 * MIB, swap_usage_bytes=8 * MIB)
+    below = replace(FULL, path="/up/pod")
+    domain = replace(POD, path="/up/pod")
+    assert headroom(domain, snapshot(SWAP, above, below)).headroom_bytes == 30 * MIB
+
+
+def test_swapping_does_not_help_against_the_sum_of_memory_and_swap() -> None:
+    v1 = replace(FULL, memsw_max_bytes=100 * MIB, memsw_usage_bytes=95 * MIB, swappiness=60)
+    assert headroom(POD, snapshot(SWAP, v1)).headroom_bytes == 25 * MIB
+
+
+def test_what_could_not_be_read_is_unknown() -> None:
+    blind = replace(FULL, usage_bytes=None)
+    assert headroom(POD, snapshot(NO_SWAP, blind)) == Headroom(100 * MIB, None, None)
+    assert headroom(POD, snapshot(NO_SWAP, blind)).share is None
+
+
+def test_the_nodes_room_ends_at_the_watermarks() -> None:
+    memory = replace(
+        SWAP, free_bytes=100 * MIB, file_bytes=200 * MIB, anon_bytes=30 * MIB, watermark_min_bytes=10 * MIB
+    )
+    node = Domain(DomainKind.NODE, ROOT, 1)
+    assert headroom(node, snapshot(memory)) == Headroom(1000 * MIB, 900 * MIB, 320 * MIB)
+    assert headroom(node, snapshot(memory)).share == 0.32

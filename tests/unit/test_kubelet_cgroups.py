@@ -1,0 +1,58 @@
+"""Pods and containers from cgroup paths: drivers, runtimes, QoS classes, prefixes."""
+
+import pytest
+
+from oomsayer.kubelet.cgroups import Owner, Qos, owner
+
+UID = "3b8a1f60-9a3c-4c4e-8f0e-0d6a3f1b2c4d"
+LOW = UID.replace("-", "_")
+BURSTABLE = "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod"
+KIND = "/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-burstable.slice/kubelet-kubepods-burstable-pod"
+HASH = "0123456789abcdef0123456789abcdef"
+ID = "ab" * 32
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        (f"/kubepods/pod{UID}/{ID}", Owner(UID, Qos.GUARANTEED, ID)),
+        (f"/kubepods/burstable/pod{UID}/{ID}", Owner(UID, Qos.BURSTABLE, ID)),
+        (f"/kubepods/besteffort/pod{UID}/crio-{ID}", Owner(UID, Qos.BEST_EFFORT, ID, "cri-o")),
+        (
+            f"/kubepods.slice/kubepods-pod{LOW}.slice/cri-containerd-{ID}.scope",
+            Owner(UID, Qos.GUARANTEED, ID, "containerd"),
+        ),
+        (
+            f"{BURSTABLE}{LOW}.slice/crio-{ID}.scope/container",
+            Owner(UID, Qos.BURSTABLE, ID, "cri-o"),
+        ),
+        (
+            f"/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod{LOW}.slice/docker-{ID}.scope",
+            Owner(UID, Qos.BEST_EFFORT, ID, "docker"),
+        ),
+        (f"{BURSTABLE}{LOW}.slice", Owner(UID, Qos.BURSTABLE)),
+        (
+            f"{KIND}{LOW}.slice/cri-containerd-{ID}.scope",
+            Owner(UID, Qos.BURSTABLE, ID, "containerd"),
+        ),
+        (f"/kubelet/kubepods/burstable/pod{UID}/{ID}", Owner(UID, Qos.BURSTABLE, ID)),
+        (f"/kubepods/burstable/pod{HASH}/{ID}", Owner(HASH, Qos.BURSTABLE, ID)),
+        (
+            f"{BURSTABLE}{HASH}.slice/crio-{ID}.scope",
+            Owner(HASH, Qos.BURSTABLE, ID, "cri-o"),
+        ),
+        (
+            f"/kubepods-burstable-pod{LOW}.slice:cri-containerd:{ID}",
+            Owner(UID, Qos.BURSTABLE, ID, "containerd"),
+        ),
+        (f"/kubepods.slice/kubepods-pod{LOW}.slice/crio-conmon-{ID}.scope", Owner(UID, Qos.GUARANTEED)),
+        (f"/kubepods/pod{UID}/{ID}/docker/{'cd' * 32}", Owner(UID, Qos.GUARANTEED, ID)),
+        (f"/system.slice/docker-{ID}.scope", Owner()),
+        ("/kubepods.slice", Owner()),
+        ("/kubepods/burstable", Owner()),
+        ("/system.slice/podman.service", Owner()),
+        ("/", Owner()),
+    ],
+)
+def test_the_path_tells_pod_and_container(path: str, expected: Owner) -> None:
+    assert owner(path) == expected
