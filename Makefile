@@ -1,0 +1,94 @@
+# Everything a person or CI types. `make help` lists it.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+CACHE ?= $(or $(OOMSAYER_CACHE),$(HOME)/.cache/oomsayer)
+UV_VERSION := 0.13.9
+UV := $(or $(shell command -v uv 2>/dev/null),$(CACHE)/uv-$(UV_VERSION)/bin/uv)
+VENV := .venv/bin
+CLUSTER ?=
+
+export OOMSAYER_CACHE := $(CACHE)
+
+.PHONY: help
+help: ## This list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# --- a node, without a cluster ----------------------------------------------------------------------
+
+.PHONY: run
+run: python ## Who the OOM killer would take on this machine, now
+	@PYTHONPATH=operator $(PYTHON) -m oomsayer node
+
+.PHONY: pyz
+pyz: python ## One file for any host with Python >= 3.11: oomsayer.pyz
+	@$(PYTHON) -m lab.pyz oomsayer.pyz
+
+.PHONY: python
+python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	  { echo "oomsayer needs Python 3.11 or newer: '$(PYTHON)' is not (make PYTHON=python3.12 ...)" >&2; exit 2; }
+
+# --- a cluster --------------------------------------------------------------------------------------
+
+.PHONY: demo
+demo: setup ## A real cluster, forecasts, an OOM, side by side (CLUSTER=existing|kind|native)
+	@$(VENV)/python -m lab demo $(if $(CLUSTER),--provider $(CLUSTER))
+
+.PHONY: demo-down
+demo-down: setup ## Take away what `make demo` made
+	@$(VENV)/python -m lab demo-down $(if $(CLUSTER),--provider $(CLUSTER))
+
+# --- tests ------------------------------------------------------------------------------------------
+
+.PHONY: setup
+setup: .venv/.ready
+
+.venv/.ready: pyproject.toml uv.lock | $(UV)
+	@$(UV) sync --quiet --frozen --all-extras
+	@touch $@
+
+$(CACHE)/uv-$(UV_VERSION)/bin/uv: | python
+	@$(PYTHON) -m venv $(CACHE)/uv-$(UV_VERSION) || \
+	  { echo "cannot make a virtual environment: apt-get install python3-venv, or install uv" >&2; exit 1; }
+	@$(CACHE)/uv-$(UV_VERSION)/bin/pip install --quiet uv==$(UV_VERSION)
+
+.PHONY: test
+test: lint ## Unit, live-host, chart and real-API-server tests (minutes)
+	@$(VENV)/python -m lab apiserver prepare
+	@$(VENV)/python -m pytest tests/unit tests/live tests/chart tests/api
+
+.PHONY: test-unit
+test-unit: setup ## The daily loop (seconds)
+	@$(VENV)/python -m pytest tests/unit
+
+.PHONY: test-lab
+test-lab: setup ## Real nodes, real kubelets, real kernels (needs root and apt; caches in $(CACHE))
+	@$(VENV)/python -m lab prepare
+	@$(VENV)/python -m pytest tests/cluster
+
+.PHONY: lint
+lint: setup ## Style, types, layers, generated files
+	@$(VENV)/ruff check --quiet .
+	@$(VENV)/ruff format --quiet --check .
+	@$(VENV)/mypy
+	@PATH="$(PWD)/$(VENV):$$PATH" PYTHONPATH=operator $(VENV)/lint-imports --no-cache >/dev/null || \
+	  PATH="$(PWD)/$(VENV):$$PATH" PYTHONPATH=operator $(VENV)/lint-imports --no-cache
+
+.PHONY: format
+format: setup ## Format what lint checks
+	@$(VENV)/ruff check --fix --quiet . ; $(VENV)/ruff format .
+
+.PHONY: crds
+crds: setup ## Generate crds/ and the chart's CRDs from the models
+	@PYTHONPATH=operator $(VENV)/python -m oomsayer.api.crd
+
+.PHONY: image
+image: setup ## The container image, without a registry: a docker-archive
+	@$(VENV)/python -m lab image
+
+.PHONY: clean
+clean: ## Remove what make made in this folder (the cache stays)
+	rm -rf .venv oomsayer.pyz dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
