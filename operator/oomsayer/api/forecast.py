@@ -17,6 +17,7 @@ from oomsayer.api.model import (
     Sentence,
     SignedPages,
     StatusCondition,
+    listed_as,
 )
 
 MAX_DOMAINS = 1024
@@ -177,7 +178,9 @@ class OOMForecastStatus(Model):
     risks: tuple[Risk, ...] = Field(
         default=(), max_length=MAX_RISKS, description="Risks that have begun and not yet ended."
     )
-    conditions: tuple[StatusCondition, ...] = Field(default=(), max_length=8, description="Ready and AtRisk.")
+    conditions: tuple[StatusCondition, ...] = Field(
+        default=(), max_length=8, description="Ready and AtRisk.", json_schema_extra=listed_as("map", "type")
+    )
 
 
 class OOMForecast(Model):

@@ -1,8 +1,8 @@
 """What all resources share: camelCase at the edge, Kubernetes' metadata and conditions, bounded numbers."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypedDict
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 
 ACRONYMS = frozenset({"uid", "id"})
 """Words that Kubernetes writes in capitals: podUID, containerID."""
@@ -30,6 +30,25 @@ def camel(name: str) -> str:
     """The wire name of a field: pod_uid becomes podUID."""
     first, *rest = name.split("_")
     return first + "".join(word.upper() if word in ACRONYMS else word.capitalize() for word in rest)
+
+
+def listed_as(kind: Literal["set", "map"], *keys: str) -> dict[str, JsonValue]:
+    """Schema extras of a list that several writers may merge; all other lists are atomic."""
+    extra: dict[str, JsonValue] = {"x-kubernetes-list-type": kind}
+    return {**extra, "x-kubernetes-list-map-keys": [*keys]} if keys else extra
+
+
+class Rule(TypedDict):
+    """A CEL rule that the API server checks; the message names the field and the remedy."""
+
+    rule: str
+    message: str
+    fieldPath: str
+
+
+def rules(*validations: Rule) -> dict[str, JsonValue]:
+    """Schema extras that make the API server check CEL rules."""
+    return {"x-kubernetes-validations": [dict(validation) for validation in validations]}
 
 
 class Model(BaseModel):

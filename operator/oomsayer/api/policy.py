@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
-from oomsayer.api.model import Model, ObjectMeta, StatusCondition
+from oomsayer.api.model import Model, ObjectMeta, Rule, StatusCondition, listed_as, rules
 
 MAX_NAMESPACES = 256
 
@@ -15,16 +15,47 @@ Percent = Annotated[int, Field(ge=0, le=100)]
 class PolicyNamespaces(Model):
     """Which namespaces' pods it speaks for."""
 
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                rule="!self.include.exists(name, name in self.exclude)",
+                message="spec.namespaces.exclude names a namespace that spec.namespaces.include names too: "
+                "take it out of one of them",
+                fieldPath=".exclude",
+            )
+        )
+    )
+
     include: tuple[Namespace, ...] = Field(
-        default=(), max_length=MAX_NAMESPACES, description="Only these; empty means all."
+        default=(),
+        max_length=MAX_NAMESPACES,
+        description="Only these; empty means all.",
+        json_schema_extra=listed_as("set"),
     )
     exclude: tuple[Namespace, ...] = Field(
-        default=(), max_length=MAX_NAMESPACES, description="Never these, nothing is published about them."
+        default=(),
+        max_length=MAX_NAMESPACES,
+        description="Never these, nothing is published about them.",
+        json_schema_extra=listed_as("set"),
     )
 
 
 class PolicyThresholds(Model):
     """When a domain is near its OOM, in percent of its limit."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            *(
+                Rule(
+                    rule=f"self.{field} + self.clearPercent <= 100",
+                    message=f"spec.thresholds.clearPercent and {field} are above 100 together, so that a "
+                    "risk could never end: lower one of them",
+                    fieldPath=".clearPercent",
+                )
+                for field in ("podHeadroomPercent", "nodeHeadroomPercent")
+            )
+        )
+    )
 
     pod_headroom_percent: Percent = Field(
         default=10, description="A pod's or container's cgroup is at risk below this headroom; 0 never warns."
@@ -55,7 +86,9 @@ class OOMPolicySpec(Model):
 class OOMPolicyStatus(Model):
     """Whether the operator follows the policy."""
 
-    conditions: tuple[StatusCondition, ...] = Field(default=(), max_length=8, description="Accepted.")
+    conditions: tuple[StatusCondition, ...] = Field(
+        default=(), max_length=8, description="Accepted.", json_schema_extra=listed_as("map", "type")
+    )
 
 
 class OOMPolicy(Model):

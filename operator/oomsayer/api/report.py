@@ -50,7 +50,10 @@ class ReportedMemcg(Model):
 
     name: str = Field(max_length=1024, description='Last component of its path, "" for the root.')
     parent: int | None = Field(
-        default=None, ge=0, lt=MAX_MEMCGS, description="Index of its parent in this list; none for the root."
+        default=None,
+        ge=0,
+        le=MAX_MEMCGS - 1,
+        description="Index of its parent in this list; none for the root.",
     )
     inode: int = Field(
         default=0, ge=0, le=2**63 - 1, description="Inode of its directory: siblings in order of creation."
@@ -88,7 +91,7 @@ class ReportedTask(Model):
         ge=0, le=2**63 - 1, description="When it started, in clock ticks since boot (/proc/PID/stat, 22)."
     )
     comm: Comm
-    memcg: int = Field(ge=0, lt=MAX_MEMCGS, description="Index in memcgs of the cgroup it is charged to.")
+    memcg: int = Field(ge=0, le=MAX_MEMCGS - 1, description="Index in memcgs of the cgroup it is charged to.")
     adj: OomScoreAdj = Field(default=0, description="oom_score_adj.")
     rss: Pages = Field(
         default=0, description="Resident pages, from the counter that this kernel's killer reads."
