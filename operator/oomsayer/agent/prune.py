@@ -41,8 +41,8 @@ def _deciding(told: Iterable[Verdict], depth: int) -> set[int]:
 
 
 def _needed_memcgs(snapshot: Snapshot, kept: Iterable[Task]) -> dict[str, Memcg]:
-    """The root, every domain, every group, every home of a kept task, and all above them."""
-    wanted = {m.path for m in snapshot.memcgs.values() if m.limited or m.oom_group}
+    """The root, every domain, every home of a kept task, and all above them: groups that matter are there."""
+    wanted = {m.path for m in snapshot.memcgs.values() if m.limited}
     wanted.update(task.memcg for task in kept)
     wanted.add(ROOT)
     for path in tuple(wanted):

@@ -1,0 +1,268 @@
+"""A snapshot in the form of a NodeMemoryReport's status, within a hard bound of bytes.
+
+What decides the first victims is sent and nothing else (see prune). Where even that is too much, the
+domains with the most room lose their limit in the report, and so stop being domains for its reader;
+the status counts them. A cgroup that something else needs stays as a place in the tree.
+
+oomsayer.api.report has the same form as a model; a test holds the two together.
+"""
+
+import json
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from oomsayer import __version__
+from oomsayer.agent.prune import prune
+from oomsayer.api.vocabulary import REPORT_SCHEMA_VERSION
+from oomsayer.forecast.headroom import headroom
+from oomsayer.kernel.domain import DomainKind
+from oomsayer.kernel.snapshot import ROOT, Memcg, Memory, Omitted, Snapshot, Sysctls, Task, parent_path
+from oomsayer.kernel.verdict import FIRST_VICTIMS, Verdict
+
+SIZE_LIMIT = 16 * 1024
+"""Bytes of compact JSON that a report may have by default: what a calm node costs etcd a write."""
+
+SMALLEST_SIZE_LIMIT = 2 * 1024
+"""Below this not even a report without any process fits."""
+
+MAX_GAPS = 16
+GAP_LENGTH = 256
+"""The first gaps say what is wrong; hundreds of the same would crowd out the processes."""
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A status ready to be sent.
+
+    Attributes:
+        status: the JSON object.
+        size_bytes: its size as compact JSON.
+        omitted_domains: how many limited cgroups the bound left out.
+    """
+
+    status: Json
+    size_bytes: int
+    omitted_domains: int
+
+
+def compact(value: object) -> bytes:
+    """JSON without a space."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def report(snapshot: Snapshot, told: Sequence[Verdict], size_limit: int = SIZE_LIMIT) -> Report:
+    """The report of a full snapshot.
+
+    Args:
+        snapshot: what the node looks like.
+        told: the verdicts of this very snapshot to a depth of FIRST_VICTIMS.
+        size_limit: the most bytes of compact JSON, at least SMALLEST_SIZE_LIMIT.
+    """
+    snapshot = _as_the_reader_can_use_it(snapshot)
+    nearest = _nearest_first(snapshot, told)
+    fits = _fitting(snapshot, told, nearest, FIRST_VICTIMS, size_limit)
+    depth = FIRST_VICTIMS
+    while fits is None and depth > 1:
+        depth //= 2
+        said = f"only the node's first {depth} victims fit into {size_limit} bytes"
+        fits = _built(replace(snapshot, gaps=(said, *snapshot.gaps)), told, nearest, 0, depth, size_limit)
+    return fits or _without_processes(snapshot, len(nearest), size_limit)
+
+
+def _as_the_reader_can_use_it(snapshot: Snapshot) -> Snapshot:
+    if not snapshot.era.sacrifice_child:
+        return snapshot
+    gap = f"kernel {snapshot.kernel} may kill a child in its parent's place: reports do not carry parents"
+    era = replace(snapshot.era, sacrifice_child=False)
+    return replace(snapshot, era=era, gaps=(*snapshot.gaps, gap))
+
+
+def _nearest_first(snapshot: Snapshot, told: Iterable[Verdict]) -> list[str]:
+    """Paths of the limited cgroups, least relative headroom first; an unknown one counts as none."""
+    shares: list[tuple[float, str]] = []
+    for verdict in told:
+        if verdict.domain.kind is DomainKind.MEMCG:
+            share = headroom(verdict.domain, snapshot).share
+            shares.append((0.0 if share is None else share, verdict.domain.path))
+    return [path for _, path in sorted(shares)]
+
+
+def _fitting(
+    snapshot: Snapshot, told: Sequence[Verdict], nearest: Sequence[str], depth: int, size_limit: int
+) -> Report | None:
+    """The report with as many of the nearest domains as fit, None where none does."""
+    best = _built(snapshot, told, nearest, len(nearest), depth, size_limit)
+    if best is not None:
+        return best
+    low, high = 0, len(nearest)
+    while low < high:
+        middle = (low + high) // 2
+        built = _built(snapshot, told, nearest, middle, depth, size_limit)
+        if built is None:
+            high = middle
+        else:
+            best, low = built, middle + 1
+    return best
+
+
+def _built(
+    snapshot: Snapshot,
+    told: Iterable[Verdict],
+    nearest: Sequence[str],
+    count: int,
+    depth: int,
+    size_limit: int,
+) -> Report | None:
+    """The report with the `count` nearest domains, None where it exceeds the limit."""
+    domains = set(nearest[:count])
+    kept = [v for v in told if v.domain.kind is DomainKind.NODE or v.domain.path in domains]
+    pruned = prune(_without_limits(snapshot, domains), depth, kept)
+    status = status_of(pruned, len(nearest) - count)
+    size = len(compact(status))
+    return Report(status, size, len(nearest) - count) if size <= size_limit else None
+
+
+def _without_limits(snapshot: Snapshot, domains: Collection[str]) -> Snapshot:
+    """The snapshot in which only the cgroups of `domains` are limited."""
+    memcgs = {
+        path: replace(memcg, max_bytes=None, memsw_max_bytes=None)
+        if memcg.limited and path not in domains
+        else memcg
+        for path, memcg in snapshot.memcgs.items()
+    }
+    return replace(snapshot, memcgs=memcgs)
+
+
+def _without_processes(snapshot: Snapshot, omitted_domains: int, size_limit: int) -> Report:
+    """What is left to say when sharers of memory or dying processes alone exceed the bound."""
+    gap = f"no process is listed: the first victims do not fit into {size_limit} bytes"
+    root = {ROOT: snapshot.memcgs.get(ROOT, Memcg(ROOT))}
+    bare = replace(snapshot, tasks=(), memcgs=root, omitted=(), gaps=(gap, *snapshot.gaps[:1]))
+    status = status_of(bare, omitted_domains)
+    return Report(status, len(compact(status)), omitted_domains)
+
+
+def status_of(snapshot: Snapshot, omitted_domains: int = 0) -> Json:
+    """The status that says exactly this snapshot; what is at its default is left out."""
+    swap = snapshot.memory.swap_total_bytes > 0
+    paths = sorted(snapshot.memcgs)
+    places = {path: index for index, path in enumerate(paths)}
+    status: Json = {
+        "schemaVersion": REPORT_SCHEMA_VERSION,
+        "agentVersion": __version__,
+        "sampledAt": rfc3339(snapshot.taken_at),
+        "kernel": _text(snapshot.kernel),
+        "era": snapshot.era.name,
+        "cgroupVersion": snapshot.cgroup_version,
+        "cpus": snapshot.cpus,
+        "pageSize": snapshot.memory.page_size,
+        "initialPidNamespace": snapshot.initial_pid_namespace,
+        "memory": _memory(snapshot.memory),
+        "sysctls": _sysctls(snapshot.sysctls),
+        "memcgs": _memcgs(snapshot, paths, places, swap=swap),
+        "tasks": [_task(task, places, swap=swap) for task in snapshot.tasks],
+    }
+    if omitted_domains:
+        status["omittedDomains"] = omitted_domains
+    if snapshot.gaps:
+        status["gaps"] = _gaps(snapshot.gaps)
+    return status
+
+
+def rfc3339(seconds: float) -> str:
+    """A moment in seconds since the epoch as UTC with milliseconds."""
+    whole, milliseconds = divmod(int(seconds * 1000), 1000)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}.{milliseconds:03d}Z"
+
+
+def _memory(memory: Memory) -> Json:
+    return _told(
+        totalBytes=memory.total_bytes,
+        swapTotalBytes=memory.swap_total_bytes or None,
+        freeBytes=memory.free_bytes,
+        availableBytes=memory.available_bytes,
+        fileBytes=memory.file_bytes,
+        anonBytes=memory.anon_bytes,
+        swapFreeBytes=memory.swap_free_bytes or None,
+        watermarkMinBytes=memory.watermark_min_bytes or None,
+    )
+
+
+def _sysctls(sysctls: Sysctls) -> Json:
+    return {
+        "swappiness": sysctls.swappiness,
+        "panicOnOom": sysctls.panic_on_oom,
+        "oomKillAllocatingTask": sysctls.oom_kill_allocating_task,
+    }
+
+
+def _memcgs(snapshot: Snapshot, paths: Iterable[str], places: Mapping[str, int], *, swap: bool) -> list[Json]:
+    """Sorted by path, which puts parents before children."""
+    omitted = {o.memcg: o for o in snapshot.omitted}
+    return [_memcg(snapshot.memcgs[path], places, omitted.get(path), swap=swap) for path in paths]
+
+
+def _memcg(memcg: Memcg, places: Mapping[str, int], omitted: Omitted | None, *, swap: bool) -> Json:
+    """Amounts only where they decide: usage under a limit, swap and what could go there on a node with swap."""
+    root = memcg.path == ROOT
+    limited = memcg.limited
+    return _told(
+        name="" if root else _text(memcg.path.rpartition("/")[2]),
+        parent=None if root else places[parent_path(memcg.path)],
+        inode=memcg.inode or None,
+        maxBytes=memcg.max_bytes,
+        usageBytes=memcg.usage_bytes if limited else None,
+        swapMaxBytes=memcg.swap_max_bytes if swap else None,
+        swapUsageBytes=memcg.swap_usage_bytes if swap and memcg.swap_max_bytes is not None else None,
+        memswMaxBytes=memcg.memsw_max_bytes,
+        memswUsageBytes=memcg.memsw_usage_bytes if limited else None,
+        reclaimableBytes=memcg.reclaimable_bytes if limited else None,
+        anonBytes=memcg.anon_bytes if limited and swap else None,
+        oomGroup=memcg.oom_group or None,
+        oomKillDisable=memcg.oom_kill_disable or None,
+        swappiness=memcg.swappiness if limited else None,
+        omittedTasks=omitted.tasks if omitted else None,
+        omittedRssPages=(omitted.rss_pages or None) if omitted else None,
+    )
+
+
+def _task(task: Task, places: Mapping[str, int], *, swap: bool) -> Json:
+    """Threads only where they decide: they bound the error of counters while swap is in use."""
+    home = task.memcg
+    while home not in places:
+        home = parent_path(home)
+    return _told(
+        pid=task.pid,
+        start=task.start_time,
+        comm=_text(task.comm),
+        memcg=places[home],
+        adj=task.oom_score_adj or None,
+        rss=task.rss_pages or None,
+        swap=task.swap_pages or None,
+        pgtables=task.pgtables_bytes or None,
+        order=task.order or None,
+        mm=task.mm or None,
+        unkillable=None if task.unkillable is None else task.unkillable.value,
+        inFlight=task.in_flight or None,
+        threads=task.threads if swap and task.threads > 1 else None,
+    )
+
+
+def _gaps(gaps: Sequence[str]) -> list[str]:
+    said = [_text(gap)[:GAP_LENGTH] for gap in gaps[:MAX_GAPS]]
+    if len(gaps) > MAX_GAPS:
+        said[-1] = f"and {len(gaps) - MAX_GAPS + 1} more that could not be read"
+    return said
+
+
+def _told(**fields: int | str | bool | None) -> Json:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _text(name: str) -> str:
+    r"""A name of the kernel's, which may be any bytes, as UTF-8: what is not becomes \xNN."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
