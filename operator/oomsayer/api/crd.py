@@ -250,24 +250,26 @@ def _structural(node: Schema, definitions: Mapping[str, Schema], *, defaults: bo
     node = _inlined(node, definitions)
     result = {key: value for key, value in node.items() if key not in {"$defs", "title"}}
     default = result.pop("default", None)
-    if defaults and default is not None:
-        # The parts of a defaulted object have defaults of their own.
-        result["default"] = {} if result["type"] == "object" else default
-    elif default not in (None, "", [], {}) and result["type"] != "object":
+    if "properties" in result:
+        parts = {
+            name: _structural(part, definitions, defaults=defaults)
+            for name, part in result["properties"].items()
+        }
+        result["properties"] = parts
+        if default is not None:
+            default = {name: part["default"] for name, part in parts.items() if "default" in part}
+    if "items" in result:
+        result["items"] = _structural(result["items"], definitions, defaults=defaults)
+        result.setdefault("x-kubernetes-list-type", "atomic")
+    if default is not None and defaults:
+        result["default"] = default
+    elif default not in (None, "", [], {}):
         result["description"] = (
             f"{result.get('description', '')} {json.dumps(default)} where left out.".lstrip()
         )
     if "description" in result:
         result["description"] = " ".join(result["description"].split())
     _bounds(result)
-    if "properties" in result:
-        result["properties"] = {
-            name: _structural(part, definitions, defaults=defaults)
-            for name, part in result["properties"].items()
-        }
-    if "items" in result:
-        result["items"] = _structural(result["items"], definitions, defaults=defaults)
-        result.setdefault("x-kubernetes-list-type", "atomic")
     return result
 
 
