@@ -1,0 +1,97 @@
+{{/* The chart's name, or what people call it instead. */}}
+{{- define "oomsayer.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{/* The prefix of all names: the release, and the chart where the release does not say it. */}}
+{{- define "oomsayer.fullname" -}}
+{{- $name := include "oomsayer.name" . }}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" }}
+{{- else if contains $name .Release.Name }}
+{{- .Release.Name | trunc 50 | trimSuffix "-" }}
+{{- else }}
+{{- printf "%s-%s" .Release.Name $name | trunc 50 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+
+{{- define "oomsayer.labels" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+app.kubernetes.io/name: {{ include "oomsayer.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: oomsayer
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* What selects a component's pods: (dict "root" $ "component" "agent"). */}}
+{{- define "oomsayer.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "oomsayer.name" .root }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+{{- end }}
+
+{{/* All labels of a component's objects: (dict "root" $ "component" "agent"). */}}
+{{- define "oomsayer.componentLabels" -}}
+{{ include "oomsayer.labels" .root }}
+app.kubernetes.io/component: {{ .component }}
+{{- end }}
+
+{{- define "oomsayer.image" -}}
+{{ .Values.image.repository }}:{{ default .Chart.AppVersion .Values.image.tag }}
+{{- end }}
+
+{{/* A component's service account: (dict "root" $ "component" "agent"). */}}
+{{- define "oomsayer.serviceAccountName" -}}
+{{- $account := (get .root.Values .component).serviceAccount }}
+{{- if $account.name }}
+{{- $account.name }}
+{{- else if $account.create }}
+{{- printf "%s-%s" (include "oomsayer.fullname" .root) .component }}
+{{- else }}
+{{- fail (printf "%s.serviceAccount.name is empty and %s.serviceAccount.create is false: name an existing account, or let the chart create one" .component .component) }}
+{{- end }}
+{{- end }}
+
+{{/* How a component is known to the API server: (dict "root" $ "component" "agent"). */}}
+{{- define "oomsayer.username" -}}
+system:serviceaccount:{{ .root.Release.Namespace }}:{{ include "oomsayer.serviceAccountName" . }}
+{{- end }}
+
+{{/* Not configurable on purpose: neither component needs more. */}}
+{{- define "oomsayer.podSecurityContext" -}}
+runAsNonRoot: true
+runAsUser: 65534
+runAsGroup: 65534
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
+
+{{- define "oomsayer.containerSecurityContext" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+privileged: false
+capabilities:
+  drop: [ALL]
+{{- end }}
+
+{{/* Generous: under emulation, or on a node in trouble, Python takes a minute to start. */}}
+{{- define "oomsayer.probes" -}}
+startupProbe:
+  httpGet:
+    path: /healthz
+    port: metrics
+  periodSeconds: 5
+  timeoutSeconds: 5
+  failureThreshold: 36
+livenessProbe:
+  httpGet:
+    path: /healthz
+    port: metrics
+  periodSeconds: 30
+  timeoutSeconds: 15
+  failureThreshold: 4
+{{- end }}
