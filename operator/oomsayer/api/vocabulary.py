@@ -72,6 +72,7 @@ class ConditionReason(StrEnum):
     VALID = "Valid"
     INVALID_POLICY = "Invalid"
 
+
 LEASE_NAME = "oomsayer-operator"
 """The Lease that the writing operator holds; the chart's Role names it."""
 
