@@ -1,5 +1,6 @@
 """etcd, the API server and, for a whole cluster, controllers and scheduler: plain processes on loopback."""
 
+import json
 import shutil
 import ssl
 import urllib.error
@@ -55,6 +56,7 @@ class ControlPlane:
             controllers: start the controller manager and the scheduler too.
         """
         self.stop()
+        self.directory.mkdir(parents=True, exist_ok=True)
         programs = binaries.kubernetes(binaries.CONTROL_PLANE if controllers else ("kube-apiserver",))
         etcd = binaries.etcd()
         self.authority.create()
@@ -175,8 +177,6 @@ def ready(server: str, authority: Authority) -> bool:
 
 def server_of(kubeconfig: Path) -> str:
     """The API server's URL in a kubeconfig that the lab wrote."""
-    import json
-
     return str(json.loads(kubeconfig.read_text())["clusters"][0]["cluster"]["server"])
 
 

@@ -1,8 +1,4 @@
-"""What a node boots: one disk, kernel and first file system for all nodes, and a little archive for each.
-
-The disk is the same for every node and never written to; what makes a node itself (name, address, keys) comes
-in a second archive behind the initial file system, so that making a node takes no disk build.
-"""
+"""What a node boots: a disk, a kernel and a first file system, the same for every node."""
 
 import gzip
 import lzma
@@ -31,29 +27,56 @@ dpkg-deb --extract linux-image-*.deb /
 rm linux-image-*.deb
 depmod "$(ls /usr/lib/modules)"
 """
+# What a machine that lives for an hour, without a screen or another network, does not need.
 _MASKED = (
-    "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "fstrim.timer",
-    "e2scrub_reap.service", "serial-getty@ttyS0.service", "getty@tty1.service", "systemd-networkd.service",
-    "systemd-networkd.socket", "systemd-networkd-wait-online.service", "systemd-resolved.service",
-    "systemd-timesyncd.service", "systemd-pcrlock-make-policy.service", "systemd-firstboot.service",
+    "apt-daily.timer", "apt-daily-upgrade.timer", "cni-dhcp.service", "cni-dhcp.socket", "dpkg-db-backup.timer",
+    "e2scrub_all.timer", "e2scrub_reap.service", "fstrim.timer", "getty@tty1.service",
+    "modprobe@configfs.service", "modprobe@drm.service", "modprobe@efi_pstore.service", "modprobe@fuse.service",
+    "nftables.service", "serial-getty@ttyS0.service", "systemd-firstboot.service",
+    "systemd-network-generator.service", "systemd-networkd-wait-online.service", "systemd-networkd.service",
+    "systemd-networkd.socket", "systemd-pcrlock-make-policy.service", "systemd-resolved.service",
+    "systemd-timesyncd.service",
 )  # fmt: skip
-_ENABLED = ("containerd", "kube-proxy", "kubelet", "lab-images", "lab-network", "ssh")
+_ENABLED = ("containerd", "lab-images", "lab-network", "ssh")
 _DISK_SIZE = "8G"
 _FILES = Path(__file__).resolve().parent / "node"
 
 
 @dataclass(frozen=True, slots=True)
 class NodeImage:
-    """What QEMU starts a node from."""
+    """The directory with what QEMU boots, and the keys to the machine."""
 
-    disk: Path
-    kernel: Path
-    initrd: Path
+    directory: Path
+
+    @property
+    def disk(self) -> Path:
+        """The disk, raw; never written to."""
+        return self.directory / "disk.img"
+
+    @property
+    def kernel(self) -> Path:
+        """The kernel."""
+        return self.directory / "vmlinuz"
+
+    @property
+    def initrd(self) -> Path:
+        """The initial file system."""
+        return self.directory / "initrd"
+
+    @property
+    def ssh_key(self) -> Path:
+        """The key that opens a shell on the node."""
+        return self.directory / "ssh_key"
+
+    @property
+    def known_hosts(self) -> Path:
+        """The node's own key, under the name `lab`."""
+        return self.directory / "known_hosts"
 
 
 def node_image() -> NodeImage:
     """The image of this checkout's nodes, made when absent: under two minutes once Kubernetes is built."""
-    packages.require(["mmdebstrap", "mke2fs"])
+    packages.require(["mmdebstrap", "mke2fs", "ssh-keygen"])
     programs = binaries.kubernetes(binaries.NODE)
     archives = {"pause": workloads.pause(), "tools": workloads.tools()}
     root = cache.artifact("node-root", cache.key_of(_SUITE, _PACKAGES, _FETCH_KERNEL), _build_root)
@@ -61,8 +84,7 @@ def node_image() -> NodeImage:
         root.name, _FILES, *_MASKED, *_ENABLED, _DISK_SIZE,
         *(path.parent.name + path.name for path in (*programs.values(), *archives.values())),
     )  # fmt: skip
-    made = cache.artifact("node", key, lambda out: _build_node(out, root, programs, archives))
-    return NodeImage(made / "disk.img", made / "vmlinuz", made / "initrd")
+    return NodeImage(cache.artifact("node", key, lambda out: _build(out, root, programs, archives)))
 
 
 def _build_root(out: Path) -> None:
@@ -78,9 +100,10 @@ def _build_root(out: Path) -> None:
     )  # fmt: skip
 
 
-def _build_node(out: Path, root: Path, programs: Mapping[str, Path], archives: Mapping[str, Path]) -> None:
+def _build(out: Path, root: Path, programs: Mapping[str, Path], archives: Mapping[str, Path]) -> None:
     say("making the nodes' disk")
-    out.mkdir()
+    out.mkdir(mode=0o700)
+    image = NodeImage(out)
     tree = out / "root"
     tree.mkdir()
     capture(["tar", "-xf", root, "-C", tree, "--exclude=./dev/*", "--numeric-owner"])
@@ -92,13 +115,13 @@ def _build_node(out: Path, root: Path, programs: Mapping[str, Path], archives: M
     for name, archive in archives.items():
         shutil.copy(archive, tree / "opt/images" / f"{name}.tar")
     _set_units(tree / "etc/systemd/system")
+    _make_ssh_keys(image, tree)
     (tree / "etc/fstab").write_text("")
     (tree / "etc/machine-id").write_text("uninitialized\n")
     (tree / "etc/resolv.conf").write_text("nameserver 10.0.2.3\n")
-    kernel = next(tree.glob("boot/vmlinuz-*"))
-    shutil.copy(kernel, out / "vmlinuz")
-    _write_initrd(out / "initrd", tree)
-    capture(["mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-d", tree, out / "disk.img", _DISK_SIZE])
+    shutil.copy(next(tree.glob("boot/vmlinuz-*")), image.kernel)
+    _write_initrd(image.initrd, tree)
+    capture(["mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-d", tree, image.disk, _DISK_SIZE])
     shutil.rmtree(tree)
 
 
@@ -107,11 +130,7 @@ def _set_units(directory: Path) -> None:
     wanted.mkdir(exist_ok=True)
     for unit in _ENABLED:
         own = directory / f"{unit}.service"
-        target = (
-            f"/etc/systemd/system/{unit}.service"
-            if own.exists()
-            else f"/usr/lib/systemd/system/{unit}.service"
-        )
+        target = f"/etc/systemd/system/{unit}.service" if own.exists() else f"/usr/lib/systemd/system/{unit}.service"
         link = wanted / f"{unit}.service"
         link.unlink(missing_ok=True)
         link.symlink_to(target)
@@ -120,31 +139,24 @@ def _set_units(directory: Path) -> None:
         (directory / unit).symlink_to("/dev/null")
 
 
+def _make_ssh_keys(image: NodeImage, tree: Path) -> None:
+    host_key = tree / "etc/ssh/lab_host_key"
+    for key in (image.ssh_key, host_key):
+        capture(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "oomsayer-lab", "-f", key])
+    image.known_hosts.write_text(f"lab {host_key.with_suffix('.pub').read_text()}")
+    authorized = tree / "root/.ssh/authorized_keys"
+    authorized.parent.mkdir(mode=0o700, exist_ok=True)
+    authorized.write_text(image.ssh_key.with_suffix(".pub").read_text())
+    authorized.chmod(0o600)
+
+
 def _write_initrd(out: Path, tree: Path) -> None:
     module = next(tree.glob("usr/lib/modules/*/kernel/drivers/block/virtio_blk.ko*"))
     content = lzma.decompress(module.read_bytes()) if module.suffix == ".xz" else module.read_bytes()
     members = [
-        *(Member(name) for name in ("bin", "dev", "proc", "sys", "root", "node")),
+        *(Member(name) for name in ("bin", "dev", "proc", "sys", "root")),
         Member("bin/busybox", (tree / "usr/bin/busybox").read_bytes(), 0o755),
         Member("virtio_blk.ko", content),
         Member("init", (_FILES / "init").read_bytes(), 0o755),
     ]
     out.write_bytes(gzip.compress(write_archive(members), compresslevel=1))
-
-
-def with_node_files(image: NodeImage, files: Mapping[str, bytes], out: Path) -> None:
-    """Write the initial file system of one node: the image's, and `files` (path in the node -> content).
-
-    Keys are readable by root alone, like every file given here.
-    """
-    directories = sorted({parent for path in files for parent in Path(path).parents if parent != Path()})
-    members = [Member(f"node/{each}") for each in directories]
-    members += [Member(f"node/{path}", content, 0o600) for path, content in files.items()]
-    base = image.initrd.read_bytes()
-    # The kernel looks for the next archive at a multiple of four.
-    out.write_bytes(base + bytes(-len(base) % 4) + write_archive(members))
-
-
-def overlay(image: NodeImage, out: Path) -> None:
-    """Make a disk that starts as the image's and takes a node's own writes."""
-    capture(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", image.disk, out])

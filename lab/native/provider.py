@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,9 +13,11 @@ from lab import archive as archives
 from lab import cache, packages, tools
 from lab.errors import LabError
 from lab.native import nodeimage
-from lab.native.controlplane import HOST_FROM_NODES, POD_RANGE, ControlPlane
-from lab.native.vm import Machine
-from lab.process import capture
+from lab.native.controlplane import ControlPlane
+from lab.native.join import Place, join
+from lab.native.nodeimage import NodeImage
+from lab.native.vm import BootedImage, Machine, booted_image
+from lab.process import capture, stop_all
 from lab.progress import say, tail, wait_until
 
 _PROGRAMS = (
@@ -29,12 +31,9 @@ _PROGRAMS = (
     "gcc",
     "unshare",
 )
-_CLUSTER_DNS = "10.96.0.10"
 _READY_SECONDS = 300
 _MAX_NODES = 9
 _IMPORT_SECONDS = 300
-# The second node's kubelet leaves memory.oom.group alone, so that both ways to die can be seen.
-_SINGLE_PROCESS_OOM_KILL = frozenset({"node2"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +44,9 @@ class NativeProvider:
     name: str = "native"
 
     @property
-    def _control_plane(self) -> ControlPlane:
-        return ControlPlane(self.directory / "control-plane")
-
-    @property
     def kubeconfig(self) -> Path:
         """See Provider."""
-        if not self.running():
-            raise LabError("no lab cluster is up: start one with `python -m lab up`")
+        self._machines()
         return self._control_plane.kubeconfig
 
     def nodes(self) -> list[str]:
@@ -63,56 +57,43 @@ class NativeProvider:
         """See Provider."""
         machines = self._recorded()
         return (
-            bool(machines) and self._control_plane.running() and all(each.daemon.pid() for each in machines)
+            bool(machines)
+            and self._control_plane.running()
+            and all(machine.daemon.pid() is not None for machine in machines)
         )
 
     def up(self, nodes: int) -> None:
         """See Provider."""
-        if self.running() and len(self._recorded()) == nodes:
+        if not 1 <= nodes <= _MAX_NODES:
+            raise LabError(f"--nodes must be 1 to {_MAX_NODES}, not {nodes}")
+        if self.running():
+            if len(self._recorded()) != nodes:
+                raise LabError(f"a lab cluster of {len(self._recorded())} nodes is up: `python -m lab down` first")
             say("the lab cluster is up already")
             self._wait_ready()
             return
         if os.geteuid() != 0:
-            raise LabError(
-                "the native cluster needs root, to make the nodes' disks: run the same command with sudo"
-            )
-        if not 1 <= nodes <= _MAX_NODES:
-            raise LabError(f"--nodes must be 1 to {_MAX_NODES}, not {nodes}")
+            raise LabError("the native cluster needs root, to make the nodes' disks: run the same with sudo")
         packages.require(_PROGRAMS)
         image = nodeimage.node_image()
+        booted = booted_image(image)
         self.down()
-        machines = [Machine(self.directory / "nodes", number) for number in range(1, nodes + 1)]
-        say("starting the control plane")
-        control_plane = self._control_plane
-        control_plane.directory.mkdir(parents=True, exist_ok=True)
-        api_port = control_plane.start(
-            hosts={each.name: each.host_address for each in machines}, controllers=True
-        )
-        self._make_ssh_keys(machines)
-        say(f"starting {nodes} nodes (QEMU without KVM: about a minute)")
-        for machine in machines:
-            machine.start(image, self._node_files(machine, api_port))
-        (self.directory / "cluster.json").write_text(json.dumps({"nodes": nodes}))
+        self._start(image, booted, [Place(number) for number in range(1, nodes + 1)])
         self._wait_ready()
 
     def down(self) -> None:
         """See Provider."""
-        for machine in self._recorded() or [
-            Machine(self.directory / "nodes", each + 1) for each in range(_MAX_NODES)
-        ]:
-            machine.daemon.stop()
+        stop_all(self._machine_directory)
         self._control_plane.stop()
         shutil.rmtree(self.directory, ignore_errors=True)
-        self.directory.mkdir(mode=0o700)
 
     def load_image(self, archive: Path) -> None:
         """See Provider."""
         reference = archives.reference_of(archive)
         content = archive.read_bytes()
         machines = self._machines()
-        say(
-            f"loading {reference} ({len(content) >> 20} MiB) into {', '.join(each.name for each in machines)}"
-        )
+        names = ", ".join(machine.name for machine in machines)
+        say(f"loading {reference} ({len(content) >> 20} MiB) into {names}")
         with ThreadPoolExecutor(len(machines)) as pool:
             list(pool.map(lambda machine: _import_image(machine, content), machines))
         say("loaded")
@@ -127,12 +108,41 @@ class NativeProvider:
         """See Provider."""
         return self._machine(node).console.read_text(errors="replace").replace("\r", "")
 
+    @property
+    def _control_plane(self) -> ControlPlane:
+        return ControlPlane(self.directory / "control-plane")
+
+    @property
+    def _machine_directory(self) -> Path:
+        return self.directory / "nodes"
+
+    @property
+    def _record(self) -> Path:
+        return self.directory / "cluster.json"
+
+    def _start(self, image: NodeImage, booted: BootedImage, places: Sequence[Place]) -> None:
+        machines = [self._machine_at(image, place) for place in places]
+        self._machine_directory.mkdir(parents=True)
+        say("starting the control plane")
+        hosts = {place.name: place.host_address for place in places}
+        api_port = self._control_plane.start(hosts=hosts, controllers=True)
+        say(f"starting {len(machines)} nodes")
+        for machine in machines:
+            machine.resume(booted)
+        for machine, place in zip(machines, places, strict=True):
+            join(machine, place, len(places), self._control_plane.authority, api_port)
+        self._record.write_text(json.dumps({"nodes": len(places), "image": str(image.directory)}))
+
+    def _machine_at(self, image: NodeImage, place: Place) -> Machine:
+        return Machine(image, self._machine_directory, place.name, place.host_address)
+
     def _recorded(self) -> list[Machine]:
         try:
-            count = int(json.loads((self.directory / "cluster.json").read_text())["nodes"])
+            record = json.loads(self._record.read_text())
+            count, image = int(record["nodes"]), NodeImage(Path(record["image"]))
         except (OSError, ValueError, KeyError):
             return []
-        return [Machine(self.directory / "nodes", number) for number in range(1, count + 1)]
+        return [self._machine_at(image, Place(number)) for number in range(1, count + 1)]
 
     def _machines(self) -> list[Machine]:
         if not self.running():
@@ -146,7 +156,7 @@ class NativeProvider:
         raise LabError(f"no node {node!r}; there are: {', '.join(self.nodes())}")
 
     def _wait_ready(self) -> None:
-        machines = self._recorded()
+        machines = self._machines()
         kubectl = tools.kubectl(self._control_plane.kubeconfig)
         names = {machine.name for machine in machines}
         say(f"waiting for {', '.join(sorted(names))} to be Ready")
@@ -164,95 +174,6 @@ class NativeProvider:
 
         wait_until("the nodes' start", ready, seconds=_READY_SECONDS, every=1, hint=hint)
         say(f"{len(names)} nodes are Ready")
-
-    def _make_ssh_keys(self, machines: Sequence[Machine]) -> None:
-        directory = self.directory / "nodes" / "ssh"
-        directory.mkdir(parents=True)
-        for name in ("key", "host_key"):
-            capture(
-                ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "oomsayer-lab", "-f", directory / name]
-            )
-        public = " ".join((directory / "host_key.pub").read_text().split()[:2])
-        (directory / "known_hosts").write_text("".join(machine.known_host(public) for machine in machines))
-
-    def _node_files(self, machine: Machine, api_port: int) -> dict[str, bytes]:
-        authority = self._control_plane.authority
-        server = f"https://{HOST_FROM_NODES}:{api_port}"
-        node = authority.issue(
-            machine.name,
-            user=f"system:node:{machine.name}",
-            group="system:nodes",
-            addresses=[f"IP:{machine.address}", f"DNS:{machine.name}"],
-        )
-        proxy = authority.issue(f"{machine.name}-proxy", user="system:kube-proxy")
-        ssh = self.directory / "nodes" / "ssh"
-        environment = {
-            "NODE_NAME": machine.name,
-            "NODE_ADDRESS": machine.address,
-            "GATEWAY": HOST_FROM_NODES,
-            "POD_RANGE": POD_RANGE,
-        }
-        kubeconfig = authority.kubeconfig(machine.name, server, node)
-        return {
-            "etc/hostname": f"{machine.name}\n".encode(),
-            "etc/hosts": f"127.0.0.1 localhost\n{machine.address} {machine.name}\n".encode(),
-            "etc/lab/node.env": "".join(f"{name}={value}\n" for name, value in environment.items()).encode(),
-            "etc/kubernetes/ca.crt": authority.certificate.read_bytes(),
-            "etc/kubernetes/node.crt": node.certificate.read_bytes(),
-            "etc/kubernetes/node.key": node.key.read_bytes(),
-            "etc/kubernetes/kubelet.kubeconfig": kubeconfig.read_bytes(),
-            "etc/kubernetes/kube-proxy.kubeconfig": authority.kubeconfig(
-                f"{machine.name}-proxy", server, proxy
-            ).read_bytes(),
-            "etc/kubernetes/kubelet.json": json.dumps(kubelet_configuration(machine.name), indent=1).encode(),
-            "etc/cni/net.d/10-lab.conflist": json.dumps(pod_network(machine.number), indent=1).encode(),
-            "etc/ssh/lab_host_key": (ssh / "host_key").read_bytes(),
-            "root/.ssh/authorized_keys": (ssh / "key.pub").read_bytes(),
-        }
-
-
-def kubelet_configuration(node: str) -> Mapping[str, object]:
-    """A node's KubeletConfiguration: the kubelet's own defaults but for what this cluster is made of."""
-    return {
-        "apiVersion": "kubelet.config.k8s.io/v1beta1",
-        "kind": "KubeletConfiguration",
-        "cgroupDriver": "systemd",
-        "containerRuntimeEndpoint": "unix:///run/containerd/containerd.sock",
-        "authentication": {
-            "anonymous": {"enabled": False},
-            "webhook": {"enabled": True},
-            "x509": {"clientCAFile": "/etc/kubernetes/ca.crt"},
-        },
-        "authorization": {"mode": "Webhook"},
-        "tlsCertFile": "/etc/kubernetes/node.crt",
-        "tlsPrivateKeyFile": "/etc/kubernetes/node.key",
-        "clusterDNS": [_CLUSTER_DNS],
-        # Images come by hand and could not be fetched again.
-        "imageGCHighThresholdPercent": 100,
-        "singleProcessOOMKill": node in _SINGLE_PROCESS_OOM_KILL,
-    }
-
-
-def pod_network(number: int) -> Mapping[str, object]:
-    """The CNI configuration of a node: a bridge, and addresses that no other node gives out."""
-    return {
-        "cniVersion": "0.4.0",
-        "name": "lab",
-        "plugins": [
-            {
-                "type": "bridge",
-                "bridge": "cni0",
-                "isGateway": True,
-                "ipMasq": True,
-                "ipam": {
-                    "type": "host-local",
-                    "subnet": f"10.244.{number}.0/24",
-                    "routes": [{"dst": "0.0.0.0/0"}],
-                },
-            },
-            {"type": "portmap", "capabilities": {"portMappings": True}},
-        ],
-    }
 
 
 def _import_image(machine: Machine, content: bytes) -> None:

@@ -1,18 +1,30 @@
-"""One node: a QEMU machine, its address on this machine, its console, and a shell on it."""
+"""QEMU machines: booting one, keeping it as it stood then, and going on from there as a node.
+
+A node is not booted each time. One machine without a name is booted once for an image, until containerd has
+its images, and its memory is saved; every node starts from that memory and gets its name, address and keys
+then. It takes seconds, and no connection to a former cluster is left in it.
+"""
 
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.native import nodeimage, ports
+from lab import cache
+from lab.errors import LabError
+from lab.native import ports, qmp
 from lab.native.nodeimage import NodeImage
-from lab.process import Daemon
+from lab.process import Daemon, capture
+from lab.progress import say, tail, wait_until
 
-_KUBELET_PORT = 10250
+KUBELET_PORT = 10250
 _SSH_PORT = 2222
 _MEMORY_MIB = 2048
 _CPUS = 2
+_BOOT_SECONDS = 300
+_BOOT_ADDRESS = "127.0.1.20"
+# The nodes' own network: every machine's second interface hears what any other sends there.
+_MESH = "230.0.0.1:23099"
 # Everything the kernel says goes to the serial console, whole: the file is what tests read OOM reports from.
 _KERNEL_ARGUMENTS = (
     "console=ttyS0 ignore_loglevel log_buf_len=4M panic=1 net.ifnames=0 audit=0 systemd.show_status=0 "
@@ -21,30 +33,40 @@ _KERNEL_ARGUMENTS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
-    """The QEMU machine of one node; `number` counts from 1 and gives name and addresses."""
+class BootedImage:
+    """A machine that has booted and stands still: the directory with its disk, its memory and its console."""
 
+    image: NodeImage
     directory: Path
-    number: int
 
     @property
-    def name(self) -> str:
-        """The node's name."""
-        return f"node{self.number}"
+    def disk(self) -> Path:
+        """What it has written to its disk."""
+        return self.directory / "disk.qcow2"
 
     @property
-    def address(self) -> str:
-        """The node's address among nodes and pods."""
-        return f"10.0.2.{20 + self.number}"
-
-    @property
-    def host_address(self) -> str:
-        """The loopback address on which this machine reaches the node's kubelet and shell."""
-        return f"127.0.1.{20 + self.number}"
+    def state(self) -> Path:
+        """Memory and devices, in QEMU's form."""
+        return self.directory / "state"
 
     @property
     def console(self) -> Path:
-        """The file with everything the node's kernel has said since it started."""
+        """What its kernel said while it booted."""
+        return self.directory / "machine.console"
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A QEMU machine: its files `NAME.*` in a directory, and its loopback address on this machine."""
+
+    image: NodeImage
+    directory: Path
+    name: str
+    host_address: str
+
+    @property
+    def console(self) -> Path:
+        """The file with everything the machine's kernel has said since it booted."""
         return self.directory / f"{self.name}.console"
 
     @property
@@ -52,45 +74,80 @@ class Machine:
         """QEMU's process."""
         return Daemon(self.directory, self.name)
 
-    def start(self, image: NodeImage, files: Mapping[str, bytes]) -> None:
-        """Start the machine on a fresh disk, with its own files laid over it."""
-        for port in (_KUBELET_PORT, _SSH_PORT):
-            ports.require(self.host_address, port)
-        disk, initrd = self.directory / f"{self.name}.qcow2", self.directory / f"{self.name}.initrd"
-        disk.unlink(missing_ok=True)
-        nodeimage.overlay(image, disk)
-        nodeimage.with_node_files(image, files, initrd)
-        forward = ",".join(
-            f"hostfwd=tcp:{self.host_address}:{port}-{self.address}:{inside}"
-            for port, inside in ((_KUBELET_PORT, _KUBELET_PORT), (_SSH_PORT, 22))
-        )
-        # /dev/kvm may exist and yet hang, so the processor is always emulated.
-        self.daemon.start(
-            ["qemu-system-x86_64", "-name", self.name, "-accel", "tcg,thread=multi", "-cpu", "max",
-             "-smp", str(_CPUS), "-m", str(_MEMORY_MIB), "-display", "none", "-monitor", "none", "-no-reboot",
-             "-serial", f"file:{self.console}",
-             "-kernel", image.kernel, "-initrd", initrd, "-append", _KERNEL_ARGUMENTS,
-             "-drive", f"file={disk},if=virtio,cache=unsafe",
-             "-netdev", f"user,id=net,net=10.0.2.0/24,host=10.0.2.2,{forward}",
-             "-device", "virtio-net-pci,netdev=net", "-device", "virtio-rng-pci"]
-        )  # fmt: skip
+    @property
+    def _monitor(self) -> Path:
+        return self.directory / f"{self.name}.qmp"
+
+    def boot(self, disk: Path) -> None:
+        """Start the machine from its kernel; `disk` takes what it writes."""
+        self.console.unlink(missing_ok=True)
+        _make_overlay(self.image.disk, "raw", disk)
+        self._start(disk, [])
+
+    def resume(self, booted: BootedImage) -> None:
+        """Start the machine from the memory of one that has booted."""
+        disk = self.directory / f"{self.name}.qcow2"
+        _make_overlay(booted.disk, "qcow2", disk)
+        self.console.write_bytes(booted.console.read_bytes())
+        self._start(disk, ["-incoming", f"exec:cat '{booted.state}'"])
+
+    def save(self, state: Path) -> None:
+        """Write the machine's memory to a file, and end the machine."""
+        with qmp.monitor(self._monitor) as monitor:
+            monitor.save_state(state)
+        self.daemon.stop()
 
     def shell(
         self, argv: Sequence[str], *, stdin: bytes | None = None, timeout: float | None = 120
-    ) -> subprocess.CompletedProcess[str]:
-        """Run a shell command line on the node as root; its words are joined by spaces, as ssh does."""
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run a shell command line on the machine as root; its words are joined by spaces, as ssh does."""
         done = subprocess.run(
-            [*self.ssh(), " ".join(argv)], input=stdin, capture_output=True, timeout=timeout, check=False
+            [*self._ssh(), " ".join(argv)], input=stdin, capture_output=True, timeout=timeout, check=False
         )
         return subprocess.CompletedProcess(
             argv, done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
         )
 
-    def ssh(self) -> list[str]:
-        """The beginning of a command that runs something on the node."""
+    def wait_for(self, what: str, command: str, seconds: float) -> None:
+        """Wait until a shell command succeeds on the machine.
+
+        Raises:
+            LabError: it did not within `seconds`, or QEMU has ended; with the end of the console.
+        """
+
+        def succeeded() -> bool:
+            self.daemon.require()
+            return self.shell([command]).returncode == 0
+
+        wait_until(what, succeeded, seconds=seconds, hint=lambda: f"{self.console}:\n{tail(self.console)}")
+
+    def _start(self, disk: Path, arguments: Sequence[str]) -> None:
+        forwards = {KUBELET_PORT: KUBELET_PORT, _SSH_PORT: 22}
+        for port in forwards:
+            ports.require(self.host_address, port)
+        forward = ",".join(
+            f"hostfwd=tcp:{self.host_address}:{port}-:{inside}" for port, inside in forwards.items()
+        )
+        self._monitor.unlink(missing_ok=True)
+        # /dev/kvm may exist and yet hang, so the processor is always emulated.
+        self.daemon.start(
+            ["qemu-system-x86_64", "-name", self.name, "-accel", "tcg,thread=multi", "-cpu", "max",
+             "-smp", str(_CPUS), "-m", str(_MEMORY_MIB), "-display", "none", "-no-reboot",
+             "-qmp", f"unix:{self._monitor.name},server=on,wait=off",
+             "-chardev", f"file,id=console,path={self.console},append=on", "-serial", "chardev:console",
+             "-kernel", self.image.kernel, "-initrd", self.image.initrd, "-append", _KERNEL_ARGUMENTS,
+             "-drive", f"file={disk},if=virtio,cache=unsafe",
+             "-netdev", f"user,id=outside,net=10.0.2.0/24,host=10.0.2.2,{forward}",
+             "-device", "virtio-net-pci,netdev=outside",
+             "-netdev", f"socket,id=mesh,mcast={_MESH},localaddr=127.0.0.1",
+             "-device", "virtio-net-pci,netdev=mesh", "-device", "virtio-rng-pci", *arguments]
+        )  # fmt: skip
+
+    def _ssh(self) -> list[str]:
         options = {
-            "IdentityFile": self.directory / "ssh" / "key",
-            "UserKnownHostsFile": self.directory / "ssh" / "known_hosts",
+            "IdentityFile": self.image.ssh_key,
+            "UserKnownHostsFile": self.image.known_hosts,
+            "HostKeyAlias": "lab",
             "IdentitiesOnly": "yes",
             "StrictHostKeyChecking": "yes",
             "BatchMode": "yes",
@@ -100,6 +157,34 @@ class Machine:
         settings = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
         return ["ssh", "-F", "none", *settings, "-p", str(_SSH_PORT), f"root@{self.host_address}"]
 
-    def known_host(self, public_key: str) -> str:
-        """The line of a known_hosts file for this node."""
-        return f"[{self.host_address}]:{_SSH_PORT} {public_key}\n"
+
+def booted_image(image: NodeImage) -> BootedImage:
+    """The booted machine of an image, booted when absent: less than a minute, and as long again when busy."""
+    # The state can be read back by the same QEMU only, started in the same way.
+    version = capture(["qemu-system-x86_64", "--version"])
+    key = cache.key_of(image.directory.name, version, Path(__file__))
+    made = cache.artifact("node-booted", key, lambda out: _boot_once(image, out))
+    return BootedImage(image, made)
+
+
+def _boot_once(image: NodeImage, out: Path) -> None:
+    out.mkdir()
+    booted = BootedImage(image, out)
+    machine = Machine(image, out, "machine", _BOOT_ADDRESS)
+    say("booting a node, once for all (QEMU without KVM: about a minute)")
+    try:
+        machine.boot(booted.disk)
+        machine.wait_for("the boot", "systemctl is-active lab-images ssh", _BOOT_SECONDS)
+        say("saving the booted node")
+        settled = machine.shell(["systemctl is-system-running --wait; sync; echo 3 > /proc/sys/vm/drop_caches"])
+        if settled.returncode != 0:
+            raise LabError(f"the booted node is not well: {settled.stderr or settled.stdout}")
+        machine.save(booted.state)
+    finally:
+        machine.daemon.stop()
+
+
+def _make_overlay(backing: Path, form: str, out: Path) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.unlink(missing_ok=True)
+    capture(["qemu-img", "create", "-q", "-f", "qcow2", "-F", form, "-b", backing, out])
