@@ -1,0 +1,102 @@
+"""The memory.* files of one cgroup, v1 and v2.
+
+Source: Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/memory.rst.
+"""
+
+from collections.abc import Callable, Iterable
+
+from oomsayer.kernel.snapshot import ROOT, Memcg
+from oomsayer.node.files import keyed, number, read_if_there, read_list
+
+_V1_UNLIMITED = 2**62
+"""Limits from here on mean none: v1 shows LONG_MAX rounded down to pages."""
+
+Reader = Callable[[str, int, int, bool], Memcg | None]
+"""Reads one cgroup: its path, its inode, a descriptor of the tree's root, whether the machine has swap."""
+
+
+def relative(path: str) -> str:
+    """A cgroup's path as seen from the tree's root directory."""
+    return path[1:] or "."
+
+
+def read_v2(path: str, inode: int, root_fd: int, swap: bool) -> Memcg | None:  # noqa: FBT001 - a Reader
+    """Read a v2 cgroup; None where the memory controller is not enabled, or the cgroup is gone.
+
+    Swap limits are read where the machine has swap, usage where a limit makes it matter.
+    """
+    place = relative(path)
+    if path == ROOT:
+        return Memcg(
+            ROOT, inode, max_bytes=_limit_v2(read_if_there(f"{place}/memory.max", root_fd) or b"max")
+        )
+    try:
+        maximum = _limit_v2(read_list(f"{place}/memory.max", root_fd))
+    except OSError:
+        return None
+    group = read_if_there(f"{place}/memory.oom.group", root_fd)
+    swap_max = _limit_v2(read_if_there(f"{place}/memory.swap.max", root_fd) or b"max") if swap else None
+    stat = read_if_there(f"{place}/memory.stat", root_fd) if maximum is not None else None
+    return Memcg(
+        path,
+        inode,
+        max_bytes=maximum,
+        usage_bytes=_count(f"{place}/memory.current", root_fd) if maximum is not None else None,
+        swap_max_bytes=swap_max,
+        swap_usage_bytes=_count(f"{place}/memory.swap.current", root_fd) if swap_max is not None else None,
+        reclaimable_bytes=_total(stat, b"active_file ", b"inactive_file ", b"slab_reclaimable "),
+        anon_bytes=_total(stat, b"active_anon ", b"inactive_anon "),
+        oom_group=group is not None and number(group) == 1,
+    )
+
+
+def read_v1(path: str, inode: int, root_fd: int, swap: bool) -> Memcg | None:  # noqa: FBT001 - a Reader
+    """Read a v1 cgroup; None where it is gone. The memsw files exist only with swap accounting."""
+    place = relative(path)
+    try:
+        maximum = _limit_v1(read_list(f"{place}/memory.limit_in_bytes", root_fd))
+    except OSError:
+        return Memcg(ROOT, inode) if path == ROOT else None
+    memsw = _limit_v1(read_if_there(f"{place}/memory.memsw.limit_in_bytes", root_fd) or b"")
+    limited = maximum is not None or memsw is not None
+    stat = read_if_there(f"{place}/memory.stat", root_fd) if limited else None
+    control = read_if_there(f"{place}/memory.oom_control", root_fd) or b""
+    return Memcg(
+        path,
+        inode,
+        max_bytes=maximum,
+        usage_bytes=_count(f"{place}/memory.usage_in_bytes", root_fd) if limited else None,
+        memsw_max_bytes=memsw,
+        memsw_usage_bytes=_count(f"{place}/memory.memsw.usage_in_bytes", root_fd)
+        if memsw is not None
+        else None,
+        reclaimable_bytes=_total(stat, b"total_active_file ", b"total_inactive_file "),
+        anon_bytes=_total(stat, b"total_active_anon ", b"total_inactive_anon "),
+        oom_kill_disable=keyed(control, b"oom_kill_disable ") == 1,
+        swappiness=_count(f"{place}/memory.swappiness", root_fd) if swap else None,
+    )
+
+
+def _limit_v2(data: bytes) -> int | None:
+    return None if data.startswith(b"max") else number(data)
+
+
+def _limit_v1(data: bytes) -> int | None:
+    limit = number(data)
+    return None if limit is None or limit >= _V1_UNLIMITED else limit
+
+
+def _count(name: str, root_fd: int) -> int | None:
+    return number(read_if_there(name, root_fd) or b"")
+
+
+def _total(stat: bytes | None, *keys: bytes) -> int | None:
+    """Some lines of memory.stat added up, None where none is there."""
+    if stat is None:
+        return None
+    return _sum(keyed(stat, key) for key in keys)
+
+
+def _sum(values: Iterable[int | None]) -> int | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None

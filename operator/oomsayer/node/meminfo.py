@@ -1,0 +1,43 @@
+"""/proc/meminfo: the machine's memory.
+
+Source: fs/proc/meminfo.c; proc_meminfo(5).
+"""
+
+from oomsayer.kernel.snapshot import Memory
+from oomsayer.node.files import keyed
+
+_KIB = 1024
+
+
+def parse(data: bytes, page_size: int, watermark_min_bytes: int) -> Memory | None:
+    """Read meminfo; None without MemTotal.
+
+    Args:
+        data: the file.
+        page_size: bytes.
+        watermark_min_bytes: the zones' min watermarks, which zoneinfo tells.
+    """
+    total = _bytes(data, b"MemTotal:")
+    if not total:
+        return None
+    return Memory(
+        page_size=page_size,
+        total_bytes=total,
+        swap_total_bytes=_bytes(data, b"SwapTotal:") or 0,
+        free_bytes=_bytes(data, b"MemFree:"),
+        available_bytes=_bytes(data, b"MemAvailable:"),
+        file_bytes=_sum(data, b"Active(file):", b"Inactive(file):"),
+        anon_bytes=_sum(data, b"Active(anon):", b"Inactive(anon):"),
+        swap_free_bytes=_bytes(data, b"SwapFree:") or 0,
+        watermark_min_bytes=watermark_min_bytes,
+    )
+
+
+def _bytes(data: bytes, key: bytes) -> int | None:
+    kib = keyed(data, key)
+    return None if kib is None else kib * _KIB
+
+
+def _sum(data: bytes, first: bytes, second: bytes) -> int | None:
+    one, other = _bytes(data, first), _bytes(data, second)
+    return None if one is None or other is None else one + other

@@ -1,0 +1,58 @@
+"""/proc/PID/status: swap, page tables, pending signals and capabilities of a process.
+
+Source: proc_pid_status() in fs/proc/array.c and task_mem() in fs/proc/task_mmu.c; proc_pid_status(5).
+"""
+
+from typing import NamedTuple
+
+from oomsayer.node.files import keyed
+from oomsayer.node.pidstat import SIGKILL_BIT
+
+_CAP_SYS_ADMIN_BIT = 1 << 21
+_KIB = 1024
+
+
+class PidStatus(NamedTuple):
+    """What one process's status says."""
+
+    rss_bytes: int
+    """VmRSS."""
+    swap_bytes: int
+    """VmSwap."""
+    pgtables_bytes: int
+    """VmPTE, and VmPMD where the kernel still tells it apart (up to 4.14)."""
+    sigkill_pending: bool
+    """Bit 9 of SigPnd or ShdPnd."""
+    cap_sys_admin: bool
+    """Bit 21 of CapEff."""
+    mm_counters: int
+    """A hash of all Vm lines: equal for processes that share one memory, and seldom otherwise."""
+
+
+def parse(data: bytes) -> PidStatus | None:
+    """Read a status file; None for a process without memory of its own, or where it is cut short."""
+    rss = keyed(data, b"VmRSS:")
+    pte = keyed(data, b"VmPTE:")
+    if rss is None or pte is None:
+        return None
+    pending = _mask(data, b"\nSigPnd:") | _mask(data, b"\nShdPnd:")
+    return PidStatus(
+        rss_bytes=rss * _KIB,
+        swap_bytes=(keyed(data, b"VmSwap:") or 0) * _KIB,
+        pgtables_bytes=(pte + (keyed(data, b"VmPMD:") or 0)) * _KIB,
+        sigkill_pending=bool(pending & SIGKILL_BIT),
+        cap_sys_admin=bool(_mask(data, b"\nCapEff:") & _CAP_SYS_ADMIN_BIT),
+        mm_counters=hash(data[data.find(b"\nVmPeak:") : data.find(b"\nThreads:")]),
+    )
+
+
+def _mask(data: bytes, key: bytes) -> int:
+    """The hexadecimal number after a key, 0 without one."""
+    start = data.find(key)
+    if start < 0:
+        return 0
+    end = data.find(b"\n", start + 1)
+    try:
+        return int(data[start + len(key) : end if end >= 0 else len(data)], 16)
+    except ValueError:
+        return 0

@@ -1,0 +1,277 @@
+"""The processes of a machine, read again from sample to sample at the least cost.
+
+What is kept between samples, and why it stays exact:
+
+- A descriptor of oom_score_adj belongs to one process, not to its number: it fails once that process is
+  gone. Read last, through a descriptor opened first, it proves that all was read from the same process.
+- A stat file that is byte for byte as before belongs to a process that has not run.
+- Without swap in use, a process's page tables change only with its faults, threads or address space, all
+  of which stat shows. What else may change them (reclaim of page tables) is looked up every REFRESH samples.
+- A process changes cgroup at the start of its life or not at all, as a rule: membership is read anew
+  while it is young, when it has executed another program, and every REFRESH samples.
+"""
+
+import os
+from dataclasses import dataclass
+from itertools import count, islice
+
+from oomsayer.kernel.era import Era, RssSource
+from oomsayer.node import pidcgroup, pidstat, pidstatm, pidstatus
+from oomsayer.node.files import GONE, number, read_record
+from oomsayer.node.pidstat import PidStat
+from oomsayer.node.pidstatus import PidStatus
+
+REFRESH = 16
+"""Every how many samples what seldom changes is read anew; the processes take turns."""
+_YOUNG = 5
+"""For how many samples a process counts as young."""
+_RESERVE = 64
+"""File descriptors left to the rest of the program."""
+_TID_LIMIT = 4096
+"""How many threads of an exited leader are tried."""
+
+
+@dataclass(slots=True)
+class Process:
+    """One process with memory of its own, as last read.
+
+    Attributes:
+        pid: in the PID namespace of the /proc that is read.
+        stat: of the process; of a live thread where the leader has exited.
+        status: likewise.
+        adj: oom_score_adj.
+        rss_pages: from the era's counter.
+        cgroup: as its cgroup file gives it, None where that could not be read.
+        placed: whether that cgroup was found in the tree; if not it is read anew.
+        revision: changes with any of the numbers above.
+    """
+
+    pid: int
+    stat: PidStat
+    status: PidStatus
+    adj: int = 0
+    rss_pages: int = 0
+    cgroup: str | None = None
+    placed: bool = False
+    revision: int = 0
+
+
+@dataclass(slots=True)
+class _Known:
+    adj_fd: int = -1
+    raw: bytes = b""
+    stat: PidStat | None = None
+    process: Process | None = None
+    samples: int = 0
+
+
+class Unreadable:
+    """Processes that are there and could not be read."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.first = ""
+
+    def add(self, pid: int, reason: str) -> None:
+        """Count one more."""
+        self.count += 1
+        self.first = self.first or f"pid {pid}: {reason}"
+
+
+class ProcessTable:
+    """All processes under one /proc."""
+
+    def __init__(self, proc_fd: int, cgroup_version: int, keep_open: int) -> None:
+        """Start with nothing known.
+
+        Args:
+            proc_fd: a descriptor of the proc directory, which stays the caller's.
+            cgroup_version: of the hierarchy that has the memory controller.
+            keep_open: how many descriptors may stay open between samples.
+        """
+        self._proc = proc_fd
+        self._version = cgroup_version
+        self._spare = keep_open
+        self._known: dict[int, _Known] = {}
+        self._sample = 0
+        self._revisions = count(1)
+
+    def read(self, era: Era, *, swap_in_use: bool) -> tuple[list[Process], Unreadable]:
+        """Every process that has memory, by pid, and those that could not be read."""
+        self._sample += 1
+        unreadable = Unreadable()
+        known, self._known = self._known, {}
+        found: list[Process] = []
+        for pid in pids(self._proc):
+            entry = known.pop(pid, None)
+            try:
+                entry = self._read(pid, entry, era, swap_in_use=swap_in_use)
+            except OSError as error:
+                self._forget(entry)
+                if error.errno not in GONE:
+                    unreadable.add(pid, error.strerror or str(error))
+                continue
+            except ValueError as error:
+                self._forget(entry)
+                unreadable.add(pid, str(error))
+                continue
+            self._known[pid] = entry
+            if entry.process is not None:
+                found.append(entry.process)
+        for gone in known.values():
+            self._forget(gone)
+        return found, unreadable
+
+    def close(self) -> None:
+        """Let go of all descriptors."""
+        for entry in self._known.values():
+            self._forget(entry)
+        self._known.clear()
+
+    def _forget(self, entry: _Known | None) -> None:
+        if entry is not None and entry.adj_fd >= 0:
+            os.close(entry.adj_fd)
+            entry.adj_fd = -1
+            self._spare += 1
+
+    def _read(self, pid: int, entry: _Known | None, era: Era, *, swap_in_use: bool) -> _Known:
+        if entry is not None and entry.adj_fd >= 0:
+            try:
+                self._update(pid, entry, entry.adj_fd, era, swap_in_use=swap_in_use)
+            except ProcessLookupError:
+                self._forget(entry)  # gone, but its number may be in use again
+                return self._read(pid, None, era, swap_in_use=swap_in_use)
+            return entry
+        entry = entry or _Known()
+        fd = os.open(f"{pid}/oom_score_adj", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._proc)
+        try:
+            self._update(pid, entry, fd, era, swap_in_use=swap_in_use)
+        except BaseException:
+            os.close(fd)
+            raise
+        if self._spare > 0:
+            self._spare -= 1
+            entry.adj_fd = fd
+        else:
+            os.close(fd)
+        return entry
+
+    def _update(self, pid: int, entry: _Known, adj_fd: int, era: Era, *, swap_in_use: bool) -> None:
+        if entry.adj_fd >= 0 and entry.stat is not None and entry.stat.kernel_thread:
+            os.pread(adj_fd, 16, 0)
+            return
+        raw = read_record(f"{pid}/stat", self._proc)
+        entry.samples += 1
+        if raw != entry.raw or entry.stat is None or entry.stat.vsize_bytes == 0:
+            stat = pidstat.parse(raw)
+            if stat is None:
+                raise ValueError("its stat file is cut short")
+            if entry.stat is not None and entry.stat.start_time != stat.start_time:
+                entry.process, entry.samples = None, 1
+            entry.raw, entry.stat = raw, stat
+        self._update_memory(pid, entry, entry.stat, era, swap_in_use=swap_in_use)
+        adj = number(os.pread(adj_fd, 16, 0))
+        if adj is None:
+            raise ValueError("its oom_score_adj is empty")
+        if entry.process is not None and entry.process.adj != adj:
+            entry.process.adj = adj
+            entry.process.revision += 1
+
+    def _update_memory(self, pid: int, entry: _Known, stat: PidStat, era: Era, *, swap_in_use: bool) -> None:
+        place = str(pid)
+        if stat.kernel_thread or not (stat.vsize_bytes or stat.threads > 1):
+            entry.process = None
+            return
+        if stat.vsize_bytes == 0:
+            thread = self._live_thread(pid)
+            if thread is None:
+                entry.process = None
+                return
+            place, live = thread
+            stat = live._replace(comm=stat.comm, start_time=stat.start_time, parent=stat.parent)
+        due = (pid + self._sample) % REFRESH == 0
+        before = entry.process
+        if before is None or due or swap_in_use or era.root_bonus or _moved(before.stat, stat):
+            status = pidstatus.parse(read_record(f"{place}/status", self._proc))
+            if status is None:
+                entry.process = None  # its memory went while it was read
+                return
+        else:
+            status = before.status
+        process = before or Process(pid, stat, status)
+        rss = stat.rss_pages
+        if era.rss_source is RssSource.STATM:
+            rss = pidstatm.resident_pages(read_record(f"{place}/statm", self._proc)) or 0
+        if (process.rss_pages, process.stat, process.status) != (rss, stat, status):
+            process.revision = next(self._revisions)
+        if entry.samples <= _YOUNG or due or not process.placed or process.stat.comm != stat.comm:
+            process.cgroup = self._cgroup(pid)
+        process.rss_pages, process.stat, process.status = rss, stat, status
+        entry.process = process
+
+    def _cgroup(self, pid: int) -> str | None:
+        try:
+            data = read_record(f"{pid}/cgroup", self._proc)
+        except OSError as error:
+            if error.errno in GONE:
+                raise
+            return None
+        return pidcgroup.memory_path(data, self._version)
+
+    def _live_thread(self, pid: int) -> tuple[str, PidStat] | None:
+        """A thread that still has the memory which its exited leader has left, with its place below /proc."""
+        for tid in islice(_numbers(f"{pid}/task", self._proc), _TID_LIMIT):
+            place = f"{pid}/task/{tid}"
+            try:
+                stat = pidstat.parse(read_record(f"{place}/stat", self._proc))
+            except OSError:
+                continue
+            if stat is not None and stat.vsize_bytes:
+                return place, stat
+        return None
+
+
+def keep_open_default() -> int:
+    """How many descriptors may stay open: what the soft limit leaves beside those of the program itself."""
+    try:
+        limit = os.sysconf("SC_OPEN_MAX")
+    except (OSError, ValueError):
+        return 0
+    return max(limit - _RESERVE, 0)
+
+
+def pids(proc_fd: int) -> list[int]:
+    """The pids that a proc directory lists, ascending."""
+    return sorted(int(name) for name in os.listdir(proc_fd) if name.isdecimal())
+
+
+def _numbers(name: str, dir_fd: int) -> list[int]:
+    try:
+        fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=dir_fd)
+    except OSError:
+        return []
+    try:
+        return pids(fd)
+    except OSError:
+        return []
+    finally:
+        os.close(fd)
+
+
+def _moved(before: PidStat, now: PidStat) -> bool:
+    """Whether a process may have other page tables or pending signals than before."""
+    return (
+        before.faults,
+        before.vsize_bytes,
+        before.rss_pages,
+        before.threads,
+        before.flags,
+        before.signals,
+    ) != (
+        now.faults,
+        now.vsize_bytes,
+        now.rss_pages,
+        now.threads,
+        now.flags,
+        now.signals,
+    )

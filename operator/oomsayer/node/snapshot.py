@@ -1,0 +1,236 @@
+"""One machine, as it is now: all kernel files under a root path, put together into a Snapshot."""
+
+import os
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from oomsayer.kernel.badness import oom_score
+from oomsayer.kernel.era import Detection, detect
+from oomsayer.kernel.snapshot import OOM_SCORE_ADJ_MIN, Memory, Snapshot, Task, Unkillable
+from oomsayer.node import cpustat, kcmp, meminfo, pidstat, sharing, sysctl, zoneinfo
+from oomsayer.node.files import number, read_if_there, read_record
+from oomsayer.node.namespace import same_pids
+from oomsayer.node.placement import MemcgReader, Place
+from oomsayer.node.processes import REFRESH, Process, ProcessTable, Unreadable, keep_open_default, pids
+
+_KTHREADD = 2
+_WITNESSES = 3
+"""How many processes are asked for their oom_score to tell signed from unsigned badness."""
+USERSPACE_KILLERS = frozenset({"systemd-oomd", "oomd", "earlyoom", "nohang"})
+"""Programs that kill by rules of their own before the kernel has to."""
+
+
+class UnreadableNodeError(Exception):
+    """There is no machine to read under the root; the text says what to do."""
+
+
+def snapshot(root: Path = Path("/")) -> Snapshot:
+    """Read the machine under `root` once.
+
+    Raises:
+        UnreadableNodeError: root/proc is missing or not a proc file system.
+    """
+    scanner = Scanner(root, keep_open=0)
+    try:
+        return scanner.snapshot()
+    finally:
+        scanner.close()
+
+
+class Scanner:
+    """Reads one machine again and again, cheaper each time than the first."""
+
+    def __init__(
+        self, root: Path = Path("/"), *, own: Path = Path("/"), keep_open: int | None = None
+    ) -> None:
+        """Open the machine under `root`.
+
+        Args:
+            root: holds proc and sys/fs/cgroup of the machine.
+            own: holds proc and sys/fs/cgroup as the reader itself sees them; only a captured node differs.
+            keep_open: how many descriptors may stay open between samples, one a process at best; by
+                default what the limit on open files leaves.
+
+        Raises:
+            UnreadableNodeError: root/proc is missing.
+        """
+        self._root = root
+        try:
+            self._proc = os.open(root / "proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise UnreadableNodeError(
+                f"{root / 'proc'}: {error.strerror}: the machine's /proc must be mounted there, "
+                "or --root name the directory that holds it"
+            ) from error
+        self._memcgs = MemcgReader(root, own)
+        self._page_size = os.sysconf("SC_PAGE_SIZE")
+        keep = keep_open_default() if keep_open is None else keep_open
+        self._processes = ProcessTable(self._proc, self._memcgs.version, keep)
+        self._kcmp = kcmp.compare if same_pids(root) else None
+        self._samples = 0
+        self._release = sysctl.osrelease(self._proc)
+        self._detection: Detection | None = None
+        self._watermark_min_bytes = 0
+        self._cpus = 1
+        self._tasks: dict[int, tuple[tuple[object, ...], Task]] = {}
+
+    def close(self) -> None:
+        """Let go of everything open."""
+        self._processes.close()
+        self._memcgs.close()
+        os.close(self._proc)
+
+    def snapshot(self) -> Snapshot:
+        """The machine as it is now. What could not be read is said in the snapshot's gaps.
+
+        Raises:
+            UnreadableNodeError: root/proc is not a proc file system.
+        """
+        taken_at = time.time()
+        if self._samples % REFRESH == 0:
+            self._read_what_seldom_changes()
+        self._samples += 1
+        memory = self._memory()
+        detection = self._detection or self._detect(memory)
+        swap_in_use = memory.swap_free_bytes < memory.swap_total_bytes
+        processes, unreadable = self._processes.read(detection.era, swap_in_use=swap_in_use)
+        processes.sort(key=lambda process: (process.stat.start_time, process.pid))
+        # The tree comes after the processes, so that the cgroup of each is in it unless it is gone again.
+        placement = self._memcgs.read(swap=memory.swap_total_bytes > 0)
+        shared, assumed = sharing.sharers(processes, self._kcmp)
+        initial = self._initial_pid_namespace()
+        tasks = [
+            self._task(process, placement.of(process), shared.get(process.pid, 0), init=initial)
+            for process in processes
+        ]
+        self._forget_tasks(tasks)
+        gaps = (
+            *detection.doubts,
+            *self._visibility_gaps(unreadable),
+            *self._memcgs.gaps(placement),
+            *assumed,
+            *_killers(tasks),
+        )
+        shot = Snapshot(
+            kernel=self._release,
+            era=detection.era,
+            cgroup_version=self._memcgs.version,
+            memory=memory,
+            tasks=tuple(tasks),
+            memcgs=placement.memcgs,
+            sysctls=sysctl.vm(self._proc),
+            taken_at=taken_at,
+            cpus=self._cpus,
+            initial_pid_namespace=initial,
+            gaps=gaps,
+        )
+        return replace(shot, tasks=tuple(self._vforked(shot))) if shared else shot
+
+    def _read_what_seldom_changes(self) -> None:
+        zones = read_if_there("zoneinfo", self._proc) or b""
+        self._watermark_min_bytes = zoneinfo.watermark_min_pages(zones) * self._page_size
+        self._cpus = cpustat.online(read_if_there("stat", self._proc) or b"")
+
+    def _memory(self) -> Memory:
+        try:
+            data = read_record("meminfo", self._proc)
+        except OSError as error:
+            raise UnreadableNodeError(
+                f"{self._root / 'proc/meminfo'}: {error.strerror}: the machine's /proc must be mounted there"
+            ) from error
+        memory = meminfo.parse(data, self._page_size, self._watermark_min_bytes)
+        if memory is None:
+            raise UnreadableNodeError(
+                f"{self._root / 'proc/meminfo'} has no MemTotal: it is no proc file system"
+            )
+        return memory
+
+    def _detect(self, memory: Memory) -> Detection:
+        self._detection = detect(self._release, _small_oom_score(self._proc, memory))
+        return self._detection
+
+    def _initial_pid_namespace(self) -> bool:
+        """Whether kthreadd is there, pid 2 of the initial PID namespace alone."""
+        stat = pidstat.parse(read_if_there(f"{_KTHREADD}/stat", self._proc) or b"")
+        return stat is not None and stat.kernel_thread and stat.parent == 0
+
+    def _task(self, process: Process, place: Place, mm: int, *, init: bool) -> Task:
+        key = (process.revision, process.stat.start_time, place, mm, init)
+        before = self._tasks.get(process.pid)
+        if before is not None and before[0] == key:
+            return before[1]
+        stat, status = process.stat, process.status
+        task = Task(
+            pid=process.pid,
+            start_time=stat.start_time,
+            comm=stat.comm,
+            memcg=place.memcg,
+            oom_score_adj=process.adj,
+            rss_pages=process.rss_pages,
+            swap_pages=status.swap_bytes // self._page_size,
+            pgtables_bytes=status.pgtables_bytes,
+            order=place.order,
+            mm=mm,
+            unkillable=Unkillable.INIT if init and process.pid == 1 else None,
+            in_flight=stat.dying or status.sigkill_pending,
+            cap_sys_admin=status.cap_sys_admin,
+            parent=stat.parent,
+            threads=stat.threads,
+        )
+        self._tasks[process.pid] = (key, task)
+        return task
+
+    def _forget_tasks(self, tasks: list[Task]) -> None:
+        if len(self._tasks) > len(tasks):
+            alive = {task.pid for task in tasks}
+            self._tasks = {pid: kept for pid, kept in self._tasks.items() if pid in alive}
+
+    def _vforked(self, shot: Snapshot) -> Iterator[Task]:
+        """The tasks, those in vfork marked: the kernel shows a score of 0 where they would have one."""
+        total = shot.memory.total_pages + shot.memory.swap_total_pages
+        homes = {task.pid: task.mm for task in shot.tasks if task.mm}
+        for task in shot.tasks:
+            suspect = task.mm and homes.get(task.parent) == task.mm and task.unkillable is None
+            if suspect and task.oom_score_adj != OOM_SCORE_ADJ_MIN and not task.in_flight:
+                shown = number(read_if_there(f"{task.pid}/oom_score", self._proc) or b"")
+                if shown == 0 < oom_score(task, total, shot.era, shot.memory.page_size):
+                    yield replace(task, unkillable=Unkillable.VFORK)
+                    continue
+            yield task
+
+    def _visibility_gaps(self, unreadable: Unreadable) -> Iterator[str]:
+        if read_if_there("1/stat", self._proc) is None:
+            yield (
+                f"{self._root / 'proc'} hides the processes of other users (hidepid): run as root, "
+                "or in the group that its gid= mount option names"
+            )
+        if unreadable.count:
+            yield f"{unreadable.count} processes could not be read ({unreadable.first})"
+
+
+def _small_oom_score(proc_fd: int, memory: Memory) -> int | None:
+    """The highest oom_score of a few processes at oom_score_adj 0 with less than half the memory.
+
+    None where there are none. Several, since one of them may be in vfork and score 0 for that.
+    """
+    scores: list[int] = []
+    for pid in pids(proc_fd):
+        stat = pidstat.parse(read_if_there(f"{pid}/stat", proc_fd) or b"")
+        if stat is None or pid == 1 or stat.kernel_thread or stat.dying or not stat.vsize_bytes:
+            continue
+        if stat.rss_pages > memory.total_pages // 2:
+            continue
+        score = number(read_if_there(f"{pid}/oom_score", proc_fd) or b"")
+        if score is not None and number(read_if_there(f"{pid}/oom_score_adj", proc_fd) or b"") == 0:
+            scores.append(score)
+            if len(scores) == _WITNESSES:
+                break
+    return max(scores, default=None)
+
+
+def _killers(tasks: Iterable[Task]) -> Iterator[str]:
+    found = {task.comm for task in tasks if task.comm in USERSPACE_KILLERS}
+    for name in sorted(found):
+        yield f"{name} runs here and may kill earlier, by rules of its own"
