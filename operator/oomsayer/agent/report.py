@@ -62,15 +62,8 @@ def report(snapshot: Snapshot, told: Sequence[Verdict], size_limit: int = SIZE_L
         told: the verdicts of this very snapshot to a depth of FIRST_VICTIMS.
         size_limit: the most bytes of compact JSON, at least SMALLEST_SIZE_LIMIT.
     """
-    snapshot = _as_the_reader_can_use_it(snapshot)
-    nearest = _nearest_first(snapshot, told)
-    fits = _fitting(snapshot, told, nearest, FIRST_VICTIMS, size_limit)
-    depth = FIRST_VICTIMS
-    while fits is None and depth > 1:
-        depth //= 2
-        said = f"only the node's first {depth} victims fit into {size_limit} bytes"
-        fits = _built(replace(snapshot, gaps=(said, *snapshot.gaps)), told, nearest, 0, depth, size_limit)
-    return fits or _without_processes(snapshot, len(nearest), size_limit)
+    draft = _Draft(_as_the_reader_can_use_it(snapshot), told, _nearest_first(snapshot, told), size_limit)
+    return draft.with_most_domains() or draft.with_most_victims() or draft.without_processes()
 
 
 def _as_the_reader_can_use_it(snapshot: Snapshot) -> Snapshot:
@@ -91,39 +84,54 @@ def _nearest_first(snapshot: Snapshot, told: Iterable[Verdict]) -> list[str]:
     return [path for _, path in sorted(shares)]
 
 
-def _fitting(
-    snapshot: Snapshot, told: Sequence[Verdict], nearest: Sequence[str], depth: int, size_limit: int
-) -> Report | None:
-    """The report with as many of the nearest domains as fit, None where none does."""
-    best = _built(snapshot, told, nearest, len(nearest), depth, size_limit)
-    if best is not None:
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """What could be said, and how much room there is for it."""
+
+    snapshot: Snapshot
+    told: Sequence[Verdict]
+    nearest: Sequence[str]
+    size_limit: int
+
+    def with_most_domains(self) -> Report | None:
+        """As many of the nearest domains as fit, None where not even none does."""
+        best = self._built(len(self.nearest))
+        low, high = 0, 0 if best else len(self.nearest)
+        while low < high:
+            middle = (low + high) // 2
+            built = self._built(middle)
+            if built is None:
+                high = middle
+            else:
+                best, low = built, middle + 1
         return best
-    low, high = 0, len(nearest)
-    while low < high:
-        middle = (low + high) // 2
-        built = _built(snapshot, told, nearest, middle, depth, size_limit)
-        if built is None:
-            high = middle
-        else:
-            best, low = built, middle + 1
-    return best
 
+    def with_most_victims(self) -> Report | None:
+        """The node alone, to the greatest depth that fits."""
+        fits, depth = None, FIRST_VICTIMS
+        while fits is None and depth > 1:
+            depth //= 2
+            gap = f"only the node's first {depth} victims fit into {self.size_limit} bytes"
+            fits = self._built(0, depth, (gap,))
+        return fits
 
-def _built(
-    snapshot: Snapshot,
-    told: Iterable[Verdict],
-    nearest: Sequence[str],
-    count: int,
-    depth: int,
-    size_limit: int,
-) -> Report | None:
-    """The report with the `count` nearest domains, None where it exceeds the limit."""
-    domains = set(nearest[:count])
-    kept = [v for v in told if v.domain.kind is DomainKind.NODE or v.domain.path in domains]
-    pruned = prune(_without_limits(snapshot, domains), depth, kept)
-    status = status_of(pruned, len(nearest) - count)
-    size = len(compact(status))
-    return Report(status, size, len(nearest) - count) if size <= size_limit else None
+    def without_processes(self) -> Report:
+        """What is left to say when sharers of memory or dying processes alone exceed the bound."""
+        gap = f"no process is listed: the first victims do not fit into {self.size_limit} bytes"
+        root = {ROOT: self.snapshot.memcgs.get(ROOT, Memcg(ROOT))}
+        bare = replace(self.snapshot, tasks=(), memcgs=root, gaps=(gap, *self.snapshot.gaps[:1]))
+        status = status_of(bare, len(self.nearest))
+        return Report(status, len(compact(status)), len(self.nearest))
+
+    def _built(self, count: int, depth: int = FIRST_VICTIMS, gaps: tuple[str, ...] = ()) -> Report | None:
+        """With the `count` nearest domains, None where that exceeds the bound."""
+        domains = set(self.nearest[:count])
+        kept = [v for v in self.told if v.domain.kind is DomainKind.NODE or v.domain.path in domains]
+        pruned = prune(_without_limits(self.snapshot, domains), depth, kept)
+        omitted = len(self.nearest) - count
+        status = status_of(replace(pruned, gaps=gaps + pruned.gaps), omitted)
+        size = len(compact(status))
+        return Report(status, size, omitted) if size <= self.size_limit else None
 
 
 def _without_limits(snapshot: Snapshot, domains: Collection[str]) -> Snapshot:
@@ -135,15 +143,6 @@ def _without_limits(snapshot: Snapshot, domains: Collection[str]) -> Snapshot:
         for path, memcg in snapshot.memcgs.items()
     }
     return replace(snapshot, memcgs=memcgs)
-
-
-def _without_processes(snapshot: Snapshot, omitted_domains: int, size_limit: int) -> Report:
-    """What is left to say when sharers of memory or dying processes alone exceed the bound."""
-    gap = f"no process is listed: the first victims do not fit into {size_limit} bytes"
-    root = {ROOT: snapshot.memcgs.get(ROOT, Memcg(ROOT))}
-    bare = replace(snapshot, tasks=(), memcgs=root, omitted=(), gaps=(gap, *snapshot.gaps[:1]))
-    status = status_of(bare, omitted_domains)
-    return Report(status, len(compact(status)), omitted_domains)
 
 
 def status_of(snapshot: Snapshot, omitted_domains: int = 0) -> Json:
@@ -207,7 +206,7 @@ def _memcgs(snapshot: Snapshot, paths: Iterable[str], places: Mapping[str, int],
 
 
 def _memcg(memcg: Memcg, places: Mapping[str, int], omitted: Omitted | None, *, swap: bool) -> Json:
-    """Amounts only where they decide: usage under a limit, swap and what could go there on a node with swap."""
+    """Amounts only where they decide: usage under a limit, swap on a node that has any."""
     root = memcg.path == ROOT
     limited = memcg.limited
     return _told(

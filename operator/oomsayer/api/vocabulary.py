@@ -86,9 +86,12 @@ class AgentMetric(StrEnum):
     LAST_SAMPLE = "oomsayer_agent_last_sample_timestamp_seconds"
     PROCESSES = "oomsayer_agent_processes"
     DOMAINS = "oomsayer_agent_domains"
+    DOMAINS_NEAR = "oomsayer_agent_domains_near_limit"
+    NODE_HEADROOM = "oomsayer_agent_node_headroom_bytes"
     GAPS = "oomsayer_agent_gaps"
     REPORTS = "oomsayer_agent_reports_total"
     REPORT_SIZE = "oomsayer_agent_report_size_bytes"
+    OMITTED_DOMAINS = "oomsayer_agent_report_omitted_domains"
     LAST_REPORT = "oomsayer_agent_last_report_timestamp_seconds"
 
 
@@ -105,3 +108,5 @@ class OperatorMetric(StrEnum):
     VICTIM = "oomsayer_forecast_victim_info"
     SAMPLE_TIME = "oomsayer_forecast_sample_timestamp_seconds"
     RISKS = "oomsayer_forecast_risks"
+    API_FAILURES = "oomsayer_operator_api_failures_total"
+    QUEUE_LENGTH = "oomsayer_operator_queue_length"

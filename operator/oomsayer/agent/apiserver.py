@@ -1,0 +1,301 @@
+"""The one object that an agent writes: its node's NodeMemoryReport, over the API server's HTTPS.
+
+A report replaces the one before as a whole, so a field that is no longer said vanishes: a JSON patch
+that sets /status does that in one request without reading, whether or not a status is there. Where
+the object is missing it is created.
+"""
+
+import base64
+import binascii
+import http.client
+import json
+import ssl
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from oomsayer.agent.report import compact
+from oomsayer.api.vocabulary import API_VERSION, GROUP, REPORT_KIND, REPORT_PLURAL, VERSION
+
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+"""Where the kubelet puts token and ca.crt into a pod."""
+
+TIMEOUT_SECONDS = 10.0
+"""For connecting and for each read: an API server that takes longer is not there."""
+
+IDLE_SECONDS = 60.0
+"""An idle connection is dropped before the API server would: it closes after 90 s."""
+
+MAX_ANSWER = 64 * 1024
+"""Bytes of an answer that are read: the written object comes back, and a larger size limit grows it."""
+
+COLLECTION = f"/apis/{GROUP}/{VERSION}/{REPORT_PLURAL}"
+JSON_PATCH = "application/json-patch+json"
+
+Json = dict[str, Any]
+
+
+class NotWritten(Exception):  # noqa: N818 - it is an outcome that is always dealt with
+    """A report that the API server did not take.
+
+    Attributes:
+        retry_after: seconds the server asked to wait, None where it did not say.
+    """
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where the API server is and how to prove who we are.
+
+    Attributes:
+        host: name or address, IPv6 without brackets.
+        port: TCP port.
+        directory: holds the files token and ca.crt, both read anew when needed since both are rotated.
+    """
+
+    host: str
+    port: int
+    directory: Path = SERVICE_ACCOUNT
+
+    @classmethod
+    def of_pod(cls, environment: Mapping[str, str], directory: Path = SERVICE_ACCOUNT) -> "Server":
+        """From the variables that the kubelet sets in every container.
+
+        Raises:
+            ValueError: a variable is missing.
+        """
+        try:
+            return cls(
+                environment["KUBERNETES_SERVICE_HOST"],
+                int(environment["KUBERNETES_SERVICE_PORT"]),
+                directory,
+            )
+        except (KeyError, ValueError) as error:
+            raise ValueError(
+                "KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT do not name an API server: the agent "
+                "runs in a pod; to look at a node without a cluster use `oomsayer node`"
+            ) from error
+
+    def token(self) -> str:
+        """The service account token of this moment.
+
+        Raises:
+            NotWritten: it can not be read.
+        """
+        path = self.directory / "token"
+        try:
+            return path.read_text(encoding="ascii").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise NotWritten(f"{path}: {error}; is automountServiceAccountToken on?") from error
+
+
+@dataclass(frozen=True, slots=True)
+class BoundNode:
+    """The node that a token is bound to, as its claims say (Kubernetes 1.30 and later)."""
+
+    name: str
+    uid: str
+
+
+def bound_node(token: str) -> BoundNode | None:
+    """What the claim kubernetes.io.node of a service account token says, None where there is none."""
+    try:
+        payload = token.split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        node = claims["kubernetes.io"]["node"]
+        return BoundNode(str(node["name"]), str(node["uid"]))
+    except (IndexError, KeyError, TypeError, ValueError, binascii.Error):
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the API server said."""
+
+    status: int
+    message: str
+    retry_after: float | None
+
+
+class Connection:
+    """A kept HTTPS connection to the API server. For one thread."""
+
+    def __init__(self, server: Server, clock: Callable[[], float] = time.monotonic) -> None:
+        self._server = server
+        self._clock = clock
+        self._http: http.client.HTTPSConnection | None = None
+        self._used_at = 0.0
+
+    def request(self, method: str, path: str, content_type: str, body: bytes) -> Answer:
+        """Send a request that may be repeated safely, once more where the kept connection was closed.
+
+        Raises:
+            NotWritten: no answer, or none that is HTTP.
+        """
+        if self._http is not None and self._clock() - self._used_at > IDLE_SECONDS:
+            self.close()
+        kept = self._http is not None
+        try:
+            return self._attempt(method, path, content_type, body)
+        except (ConnectionError, http.client.BadStatusLine) as error:
+            if not kept:
+                raise self._no_answer(error) from error
+        except (OSError, http.client.HTTPException) as error:
+            raise self._no_answer(error) from error
+        try:
+            return self._attempt(method, path, content_type, body)
+        except (OSError, http.client.HTTPException) as error:
+            raise self._no_answer(error) from error
+
+    def close(self) -> None:
+        """Drop the connection, if there is one."""
+        if self._http is not None:
+            self._http.close()
+            self._http = None
+
+    def _attempt(self, method: str, path: str, content_type: str, body: bytes) -> Answer:
+        headers = {
+            "Authorization": f"Bearer {self._server.token()}",
+            "Content-Type": content_type,
+            "Accept": "application/json",
+            "User-Agent": "oomsayer-agent",
+        }
+        try:
+            if self._http is None:
+                self._http = self._connect()
+            self._http.request(method, path, body, headers)
+            with self._http.getresponse() as response:
+                answer = _answer(response)
+        except BaseException:
+            self.close()
+            raise
+        self._used_at = self._clock()
+        return answer
+
+    def _connect(self) -> http.client.HTTPSConnection:
+        authority = self._server.directory / "ca.crt"
+        try:
+            context = ssl.create_default_context(cafile=str(authority))
+        except OSError as error:
+            raise NotWritten(f"{authority}: {error}: it has to hold the API server's CA") from error
+        return http.client.HTTPSConnection(
+            self._server.host, self._server.port, timeout=TIMEOUT_SECONDS, context=context
+        )
+
+    def _no_answer(self, error: Exception) -> NotWritten:
+        return NotWritten(
+            f"no answer from the API server at {self._server.host}:{self._server.port}: "
+            f"{type(error).__name__}: {error}"
+        )
+
+
+def _answer(response: http.client.HTTPResponse) -> Answer:
+    body = response.read(MAX_ANSWER)
+    message = ""
+    if response.status >= HTTPStatus.BAD_REQUEST:
+        message = _message(body) or response.reason
+    while response.read(MAX_ANSWER):
+        pass  # a kept connection has to be read to the end
+    wait = response.headers.get("Retry-After", "")
+    return Answer(response.status, message, float(wait) if wait.isdecimal() else None)
+
+
+def _message(body: bytes) -> str:
+    try:
+        return str(json.loads(body)["message"])
+    except (KeyError, TypeError, ValueError):
+        return body[:200].decode("utf-8", "replace").strip()
+
+
+class ReportWriter:
+    """Writes one node's report."""
+
+    def __init__(self, server: Server, node: str) -> None:
+        """`node` is the name of the node, and so of the report."""
+        self._server = server
+        self._node = node
+        self._connection = Connection(server)
+
+    def write(self, status: Json) -> None:
+        """Make this the node's report.
+
+        Raises:
+            NotWritten: it is not; its text says why and what helps.
+        """
+        owner = self._owner()
+        owners = [] if owner is None else [owner_reference(owner)]
+        answer = self._patch(status, owners)
+        if answer.status == HTTPStatus.NOT_FOUND:
+            answer = self._create(status, owners)
+            if answer.status == HTTPStatus.CONFLICT:
+                answer = self._patch(status, owners)
+        if answer.status not in (HTTPStatus.OK, HTTPStatus.CREATED):
+            raise NotWritten(refusal(answer, self._node), answer.retry_after)
+
+    def gaps(self) -> tuple[str, ...]:
+        """What the report lacks for want of rights, each a sentence.
+
+        Raises:
+            NotWritten: the token can not be read.
+        """
+        if self._owner() is not None:
+            return ()
+        return (f"the agent's token names no Node {self._node}: the report will outlive its node",)
+
+    def close(self) -> None:
+        """Drop the connection."""
+        self._connection.close()
+
+    def _owner(self) -> BoundNode | None:
+        node = bound_node(self._server.token())
+        return node if node is not None and node.name == self._node else None
+
+    def _patch(self, status: Json, owners: list[Json]) -> Answer:
+        operations: list[Json] = [{"op": "add", "path": "/status", "value": status}]
+        if owners:
+            operations.insert(0, {"op": "add", "path": "/metadata/ownerReferences", "value": owners})
+        return self._request(
+            "PATCH", f"{COLLECTION}/{quote(self._node, safe='')}", JSON_PATCH, compact(operations)
+        )
+
+    def _create(self, status: Json, owners: list[Json]) -> Answer:
+        metadata: Json = {"name": self._node}
+        if owners:
+            metadata["ownerReferences"] = owners
+        report = {"apiVersion": API_VERSION, "kind": REPORT_KIND, "metadata": metadata, "status": status}
+        return self._request("POST", COLLECTION, "application/json", compact(report))
+
+    def _request(self, method: str, path: str, content_type: str, body: bytes) -> Answer:
+        answer = self._connection.request(method, path, content_type, body)
+        if answer.status == HTTPStatus.UNAUTHORIZED:
+            # The kubelet may have put a new token there between our reading and the server's.
+            answer = self._connection.request(method, path, content_type, body)
+        return answer
+
+
+def owner_reference(node: BoundNode) -> Json:
+    """What makes the report go when its Node goes."""
+    return {"apiVersion": "v1", "kind": "Node", "name": node.name, "uid": node.uid}
+
+
+def refusal(answer: Answer, node: str) -> str:
+    """Why a report was not taken and what helps, in one line."""
+    helps: dict[int, str] = {
+        HTTPStatus.UNAUTHORIZED: "the service account token is expired or not this cluster's",
+        HTTPStatus.FORBIDDEN: f"an agent may only create and patch its own node's {REPORT_KIND}: check the "
+        f"chart's ClusterRoleBinding and ValidatingAdmissionPolicy, and that NODE_NAME={node} is right",
+        HTTPStatus.NOT_FOUND: f"{REPORT_PLURAL}.{GROUP} is not installed: is crds.enabled off in the chart?",
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "lower --report-size",
+        HTTPStatus.UNPROCESSABLE_ENTITY: "agent and CRD differ in version: upgrade the CRDs",
+    }
+    said = f"the API server answered {answer.status}: {answer.message}"
+    remedy = helps.get(answer.status)
+    return f"{said} ({remedy})" if remedy else said

@@ -1,0 +1,285 @@
+"""Whether what is true now is worth a write to the API server.
+
+A forecast has to be right at the moment of the OOM. Near a limit that moment may be the next one, so
+every difference counts; with half of the memory free, whoever grows until then decides, and two idle
+workers that swap ranks by a page mean nothing. So a difference weighs by the room left in its domain,
+and each weight has a budget of writes of its own:
+
+    weight    which differences                                              writes
+    URGENT    under 10 % of room: another victim, a lower band               5 at once, then one in 2 s
+    ORDINARY  under 50 %: another victim; the one told is gone; a domain     3 at once, then one in 10 s
+              came, went or was resized
+    MINOR     anything else that a reader may want to see                    6 at once, then one in 300 s
+
+A victim that is ahead of the one told by less than a sixteenth of the room, and the order behind the
+victim, weigh one step less. A calm node has MINOR differences alone, and since the heartbeat draws on
+their budget it writes once in 300 s in the long run: 0.0034 writes a second.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+
+from oomsayer.forecast.headroom import headroom
+from oomsayer.kernel.badness import oom_badness
+from oomsayer.kernel.domain import Domain
+from oomsayer.kernel.snapshot import Snapshot, Sysctls, Task
+from oomsayer.kernel.verdict import Verdict
+
+BANDS = (0.5, 0.25, 0.1, 0.05, 0.025, 0.01)
+"""Shares of the limit that are left: crossing one is told, so that the headroom read in a report is
+never more than twice what it is."""
+
+RISE = 1.2
+"""A band is left upward only this far above its edge, so that usage around an edge is not told each time."""
+
+NEAR = 0.1
+"""Under this share of room a domain is near its OOM."""
+
+ROOMY = 0.5
+"""From this share on, what ranks now says little about the moment of the OOM."""
+
+SLACK = 16
+"""A lead under room/SLACK is what ordinary growth on the way to the limit may turn round."""
+
+TOLD_VICTIMS = 4
+"""How far down the kill order a difference is worth a write."""
+
+HEARTBEAT_SECONDS = 300.0
+"""A report is never older than this, however calm the node."""
+
+Identity = tuple[int, int]
+"""Pid and start time: a process, and not another that was given its number."""
+
+
+class Weight(IntEnum):
+    """How soon a difference has to be told."""
+
+    NOTHING = 0
+    MINOR = 1
+    ORDINARY = 2
+    URGENT = 3
+
+    def less(self) -> "Weight":
+        """One step down."""
+        return Weight(max(self - 1, Weight.NOTHING))
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """The weightiest difference.
+
+    Attributes:
+        weight: how soon it has to be told.
+        what: it in words, for the log.
+    """
+
+    weight: Weight
+    what: str
+
+
+NO_CHANGE = Change(Weight.NOTHING, "nothing changed")
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where one domain stands.
+
+    Attributes:
+        domain: the domain.
+        share: headroom as a share of the limit, None where it is not known.
+        headroom_bytes: likewise.
+        victims: the first TOLD_VICTIMS of its kill order.
+        group: path of the cgroup that dies with the first, if one does.
+    """
+
+    domain: Domain
+    share: float | None
+    headroom_bytes: int | None
+    victims: tuple[Identity, ...]
+    group: str | None
+
+    @property
+    def weight(self) -> Weight:
+        """What another victim weighs here."""
+        if self.share is None or self.share >= ROOMY:
+            return Weight.MINOR
+        return Weight.URGENT if self.share < NEAR else Weight.ORDINARY
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """All that is compared of one sample: by path of the domain, where it stands."""
+
+    standings: Mapping[str, Standing]
+    sysctls: Sysctls
+
+    @property
+    def near(self) -> bool:
+        """Whether some domain is near its OOM."""
+        return any(s.share is not None and s.share < NEAR for s in self.standings.values())
+
+
+def state(snapshot: Snapshot, told: list[Verdict]) -> State:
+    """What a sample comes to; `told` are the verdicts of this very snapshot."""
+    return State({v.domain.path: _standing(v, snapshot) for v in told}, snapshot.sysctls)
+
+
+def _standing(verdict: Verdict, snapshot: Snapshot) -> Standing:
+    room = headroom(verdict.domain, snapshot)
+    victims = tuple(
+        (kill.victim.task.pid, kill.victim.task.start_time) for kill in verdict.order[:TOLD_VICTIMS]
+    )
+    return Standing(verdict.domain, room.share, room.headroom_bytes, victims, verdict.kill_set.oom_group)
+
+
+def band(share: float, before: int | None = None) -> int:
+    """How many of BANDS a share of room is below, where it was `before` the last time it was told."""
+    below = sum(share < edge for edge in BANDS)
+    if before is None or below >= before:
+        return below
+    while before > below and share >= BANDS[before - 1] * RISE:
+        before -= 1
+    return before
+
+
+def compare(told: State, now: State, snapshot: Snapshot) -> Change:
+    """The weightiest difference between what was told and what is.
+
+    Args:
+        told: what the last report said.
+        now: what is true.
+        snapshot: what `now` was made of.
+    """
+    worst = NO_CHANGE
+    if told.sysctls != now.sysctls:
+        worst = Change(Weight.ORDINARY, "a vm setting changed")
+    for path, standing in now.standings.items():
+        change = _difference(told.standings.get(path), standing, snapshot)
+        if change.weight > worst.weight:
+            worst = change
+    if worst.weight < Weight.ORDINARY:
+        gone = next((path for path in told.standings if path not in now.standings), None)
+        if gone is not None:
+            worst = Change(Weight.ORDINARY, f"{gone} is gone")
+    return worst
+
+
+def _difference(told: Standing | None, now: Standing, snapshot: Snapshot) -> Change:
+    path = now.domain.path
+    if told is None:
+        return Change(max(now.weight, Weight.ORDINARY), f"{path} is new")
+    if told.domain.totalpages != now.domain.totalpages:
+        return Change(max(now.weight, Weight.ORDINARY), f"{path} was resized")
+    return max((_victims(told, now, snapshot), _headroom(told, now)), key=lambda change: change.weight)
+
+
+def _headroom(told: Standing, now: Standing) -> Change:
+    path = now.domain.path
+    if told.share is None or now.share is None:
+        same = (told.share is None) is (now.share is None)
+        return NO_CHANGE if same else Change(now.weight, f"{path}: headroom became known or unknown")
+    before = band(told.share)
+    after = band(now.share, before)
+    if after == before:
+        return NO_CHANGE
+    what = f"{path}: headroom from {told.share:.1%} to {now.share:.1%}"
+    if now.share < NEAR:
+        return Change(Weight.URGENT if after > before else Weight.ORDINARY, what)
+    return Change(Weight.ORDINARY if told.share < NEAR else Weight.MINOR, what)
+
+
+def _victims(told: Standing, now: Standing, snapshot: Snapshot) -> Change:
+    path = now.domain.path
+    if told.victims[:1] != now.victims[:1]:
+        return Change(_weight_of_another_victim(told, now, snapshot), f"{path}: another victim")
+    if told.group != now.group:
+        return Change(now.weight, f"{path}: another group dies with the victim")
+    if told.victims != now.victims:
+        return Change(now.weight.less(), f"{path}: another order behind the victim")
+    return NO_CHANGE
+
+
+def _weight_of_another_victim(told: Standing, now: Standing, snapshot: Snapshot) -> Weight:
+    if not told.victims or not now.victims:
+        return max(now.weight, Weight.ORDINARY)
+    behind = _points(told.victims[0], now.domain, snapshot)
+    ahead = _points(now.victims[0], now.domain, snapshot)
+    if behind is None or ahead is None:
+        return max(now.weight, Weight.ORDINARY)
+    lead_bytes = (ahead - behind) * snapshot.memory.page_size
+    within_slack = now.headroom_bytes is not None and lead_bytes * SLACK < now.headroom_bytes
+    return max(now.weight.less(), Weight.MINOR) if within_slack else now.weight
+
+
+def _points(identity: Identity, domain: Domain, snapshot: Snapshot) -> int | None:
+    task = _find(identity, snapshot)
+    if task is None:
+        return None
+    return oom_badness(task, domain.totalpages, snapshot.era, snapshot.memory.page_size)
+
+
+def _find(identity: Identity, snapshot: Snapshot) -> Task | None:
+    return next((task for task in snapshot.tasks if (task.pid, task.start_time) == identity), None)
+
+
+@dataclass(slots=True)
+class Bucket:
+    """A token bucket.
+
+    Attributes:
+        capacity: tokens it holds when full, as it is at first.
+        seconds: how long one token takes to come back.
+    """
+
+    capacity: float
+    seconds: float
+    tokens: float = 0.0
+    filled_at: float | None = None
+
+    def take(self, now: float) -> bool:
+        """Take a token if there is one; `now` is a monotonic time in seconds."""
+        if self.filled_at is None:
+            self.tokens = self.capacity
+        else:
+            gained = max(now - self.filled_at, 0.0) / self.seconds
+            self.tokens = min(self.capacity, self.tokens + gained)
+        self.filled_at = now
+        if self.tokens < 1.0:
+            return False
+        self.tokens -= 1.0
+        return True
+
+
+class Decider:
+    """Remembers what was told and decides whether to speak again."""
+
+    def __init__(self, clock: Callable[[], float], heartbeat_seconds: float = HEARTBEAT_SECONDS) -> None:
+        """`clock` is monotonic, in seconds."""
+        self._clock = clock
+        self._heartbeat_seconds = heartbeat_seconds
+        self._told: State | None = None
+        self._told_at = 0.0
+        self._buckets = {
+            Weight.URGENT: Bucket(5, 2.0),
+            Weight.ORDINARY: Bucket(3, 10.0),
+            Weight.MINOR: Bucket(6, heartbeat_seconds),
+        }
+
+    def told(self, state: State) -> None:
+        """A report of this state was accepted."""
+        self._told = state
+        self._told_at = self._clock()
+
+    def decide(self, now: State, snapshot: Snapshot) -> Change | None:
+        """What makes a report due now, None if nothing does or the budget of its weight is used up."""
+        if self._told is None:
+            return Change(Weight.URGENT, "first report")
+        moment = self._clock()
+        change = compare(self._told, now, snapshot)
+        if change.weight is not Weight.NOTHING and self._buckets[change.weight].take(moment):
+            return change
+        if moment - self._told_at >= self._heartbeat_seconds:
+            self._buckets[Weight.MINOR].take(moment)
+            return Change(Weight.MINOR, "heartbeat")
+        return None
