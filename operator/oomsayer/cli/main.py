@@ -1,0 +1,93 @@
+"""The command `oomsayer`."""
+
+import os
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Protocol, cast
+
+from oomsayer import __version__
+
+
+class Command(Protocol):
+    """A module that makes a subcommand."""
+
+    add_arguments: Callable[[ArgumentParser], None]
+    run: Callable[[Namespace], int]
+
+
+_COMMANDS = {
+    "node": ("oomsayer.cli.node", "say whom an OOM on this machine would kill"),
+    "agent": ("oomsayer.agent.main", "report this node to the cluster (runs in the DaemonSet)"),
+    "operator": (
+        "oomsayer.controller.main",
+        "turn the nodes' reports into forecasts (runs in the Deployment)",
+    ),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line; the exit status.
+
+    Raises:
+        SystemExit: the arguments are wrong (status 2), or only ask for help or the version.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    _accept_any_text()
+    try:
+        command, parser = _parser(words)
+        args = parser.parse_args(words)
+        status = command.run(args) if command else _help(parser)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read has enough. Python flushes once more at exit: let that go nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    return status
+
+
+def _parser(words: Sequence[str]) -> tuple[Command | None, ArgumentParser]:
+    """The parser for these words, and the command they name: only that one is imported."""
+    parser = ArgumentParser(
+        prog="oomsayer",
+        description="Says which process, container and pod the Linux OOM killer takes next, and why.",
+    )
+    parser.add_argument("--version", action="version", version=f"oomsayer {__version__}")
+    subparsers = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")
+    named = next((word for word in words if not word.startswith("-")), None)
+    command: Command | None = None
+    for name, (module, summary) in _COMMANDS.items():
+        subparser = subparsers.add_parser(
+            name, help=summary, description=f"{summary[0].upper()}{summary[1:]}."
+        )
+        if name == named:
+            command = _load(name, module)
+            command.add_arguments(subparser)
+    return command, parser
+
+
+def _load(name: str, module: str) -> Command:
+    try:
+        return cast("Command", import_module(module))
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("oomsayer."):
+            what = f"this build of oomsayer does not contain `{name}`"
+        else:
+            what = f"`oomsayer {name}` needs {error.name}, which is not installed"
+        raise SystemExit(f"oomsayer: {what}: install with pip install 'oomsayer[operator]'") from error
+
+
+def _help(parser: ArgumentParser) -> int:
+    parser.print_help()
+    return 0
+
+
+def _accept_any_text() -> None:
+    """Let no name that cannot be encoded stop the output."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")

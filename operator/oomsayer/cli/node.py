@@ -1,0 +1,104 @@
+"""`oomsayer node`: whom an OOM on this machine would take, for the machine and every limited cgroup."""
+
+import json
+import sys
+import time
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from oomsayer.cli import yaml
+from oomsayer.cli.document import document
+from oomsayer.cli.table import table
+from oomsayer.kernel.snapshot import Snapshot
+from oomsayer.kernel.verdict import verdicts
+from oomsayer.node.snapshot import Scanner, UnreadableNodeError
+
+SUMMARY = "whom an OOM on this machine would kill, for the machine and every cgroup with a limit"
+_REDRAW = "\x1b[H\x1b[J"
+_NOT_LINUX = 2
+"""Exit status on a machine without the Linux OOM killer."""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add what `oomsayer node` takes."""
+    parser.add_argument(
+        "--root",
+        type=Path,
+        default=Path("/"),
+        metavar="DIR",
+        help="directory that holds the machine's proc and sys/fs/cgroup (default: /)",
+    )
+    parser.add_argument("--watch", action="store_true", help="go on, and print again when something changes")
+    parser.add_argument(
+        "--interval",
+        type=_seconds,
+        default=2.0,
+        metavar="SECONDS",
+        help="how often --watch looks (default: 2)",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        choices=("table", "wide", "json", "yaml"),
+        default="table",
+        help="table fits 120 columns, wide shows whole paths, json and yaml are for scripts (default: table)",
+    )
+
+
+def run(args: Namespace) -> int:
+    """Print the verdicts once, or again and again with --watch; the exit status."""
+    if sys.platform != "linux":
+        print(
+            f"oomsayer node reads the memory of a Linux machine, and this one runs {sys.platform}.",
+            file=sys.stderr,
+        )
+        return _NOT_LINUX
+    try:
+        scanner = Scanner(args.root, keep_open=None if args.watch else 0)
+        try:
+            _watch(scanner, args) if args.watch else print(_rendered(scanner.snapshot(), args.output), end="")
+        finally:
+            scanner.close()
+    except UnreadableNodeError as error:
+        print(f"oomsayer node: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _rendered(snapshot: Snapshot, output: str, *, indent: int | None = 2) -> str:
+    told = verdicts(snapshot)
+    if output == "json":
+        return json.dumps(document(snapshot, told), indent=indent) + "\n"
+    if output == "yaml":
+        return yaml.dump(document(snapshot, told))
+    return table(snapshot, told, wide=output == "wide")
+
+
+def _watch(scanner: Scanner, args: Namespace) -> None:
+    """Print whenever something has changed: anew on a terminal's screen, else one after the other.
+
+    JSON comes as one object a line, YAML as one document each.
+    """
+    between = {"json": "", "yaml": "---\n"}.get(args.output, "\n")
+    if args.output in ("table", "wide") and sys.stdout.isatty():
+        between = _REDRAW
+    shown: str | None = None
+    try:
+        while True:
+            text = _rendered(scanner.snapshot(), args.output, indent=None)
+            if text != shown:
+                print((between if shown is not None or between == _REDRAW else "") + text, end="", flush=True)
+                shown = text
+            time.sleep(args.interval)
+    except KeyboardInterrupt:
+        return
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < float("inf"):
+        raise ValueError(text)
+    return seconds
+
+
+_seconds.__name__ = "number of seconds"
