@@ -52,7 +52,7 @@ class NotWritten(Exception):  # noqa: N818 - it is an outcome that is always dea
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class ApiServer:
     """Where the API server is and how to prove who we are.
 
     Attributes:
@@ -66,7 +66,7 @@ class Server:
     directory: Path = SERVICE_ACCOUNT
 
     @classmethod
-    def of_pod(cls, environment: Mapping[str, str], directory: Path = SERVICE_ACCOUNT) -> "Server":
+    def of_pod(cls, environment: Mapping[str, str], directory: Path = SERVICE_ACCOUNT) -> "ApiServer":
         """From the variables that the kubelet sets in every container.
 
         Raises:
@@ -128,7 +128,7 @@ class Answer:
 class Connection:
     """A kept HTTPS connection to the API server. For one thread."""
 
-    def __init__(self, server: Server, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, server: ApiServer, clock: Callable[[], float] = time.monotonic) -> None:
         self._server = server
         self._clock = clock
         self._http: http.client.HTTPSConnection | None = None
@@ -218,7 +218,7 @@ def _message(body: bytes) -> str:
 class ReportWriter:
     """Writes one node's report."""
 
-    def __init__(self, server: Server, node: str) -> None:
+    def __init__(self, server: ApiServer, node: str) -> None:
         """`node` is the name of the node, and so of the report."""
         self._server = server
         self._node = node

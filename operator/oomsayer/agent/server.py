@@ -25,7 +25,7 @@ def address_of(text: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-class Server:
+class HttpServer:
     """The HTTP server of the agent, in threads of its own."""
 
     def __init__(self, address: tuple[str, int], metrics: Callable[[], str], ill: Callable[[], str]) -> None:

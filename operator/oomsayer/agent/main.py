@@ -1,0 +1,243 @@
+"""`oomsayer agent`: sample this node, say what changed, for as long as the pod lives."""
+
+import argparse
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from oomsayer import __version__
+from oomsayer.agent.apiserver import SERVICE_ACCOUNT, ApiServer, NotWritten, ReportWriter, bound_node
+from oomsayer.agent.change import HEARTBEAT_SECONDS, NEAR, Decider, State, state
+from oomsayer.agent.courier import Courier
+from oomsayer.agent.journal import Journal, Level
+from oomsayer.agent.metrics import Metrics, Sampled
+from oomsayer.agent.pace import LONGEST_CALM_SECONDS, pause
+from oomsayer.agent.report import SIZE_LIMIT, SMALLEST_SIZE_LIMIT, report
+from oomsayer.agent.server import HttpServer, address_of
+from oomsayer.kernel.snapshot import ROOT, Snapshot
+from oomsayer.kernel.verdict import FIRST_VICTIMS, Verdict, verdicts
+from oomsayer.node.snapshot import Scanner, UnreadableNodeError
+
+INTERVAL_SECONDS = 2.0
+"""The default of the shortest wait between samples of a calm node."""
+
+STUCK_AFTER_SECONDS = 3 * LONGEST_CALM_SECONDS
+"""Without a sample for so long the agent is of no use, and the kubelet should start it anew."""
+
+STOP_SECONDS = 2.0
+"""What a report on its way is given when the pod is stopped."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the agent's flags; each default can also be set by its environment variable."""
+
+    def flag(name: str, convert: Callable[[str], object], default: str, text: str) -> None:
+        variable = f"OOMSAYER_{name.upper().replace('-', '_')}"
+        parser.add_argument(
+            f"--{name}",
+            type=convert,
+            default=os.environ.get(variable) or default,
+            help=f"{text} [{variable}; default: {default or 'none'}]",
+        )
+
+    flag("root", Path, "/host", "directory that holds the node's proc and sys/fs/cgroup")
+    flag(
+        "node-name",
+        str,
+        os.environ.get("NODE_NAME", ""),
+        "name of this node, by default NODE_NAME or what the service account token says",
+    )
+    flag("metrics-address", _address, ":9464", "HOST:PORT of /metrics and /healthz")
+    flag("interval", _seconds, f"{INTERVAL_SECONDS:g}", "shortest wait between samples, in seconds")
+    flag("heartbeat", _seconds, f"{HEARTBEAT_SECONDS:g}", "oldest that a report may get, in seconds")
+    flag("report-size", _size, str(SIZE_LIMIT), "most bytes that a report may have")
+    flag("service-account", Path, str(SERVICE_ACCOUNT), "directory of the files token and ca.crt")
+    flag("log-level", _level, "info", "debug, info, warning or error")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run until SIGTERM or SIGINT; the exit status is 0 then, 1 where the agent can not work at all."""
+    journal = Journal(arguments.log_level)
+    # Blocked here and taken by the loop, they need no handler; threads inherit the mask.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+    try:
+        scanner = Scanner(arguments.root)
+    except UnreadableNodeError as error:
+        journal.error(f"{error}. In a pod, mount the node's /proc and /sys/fs/cgroup below {arguments.root}")
+        return 1
+    try:
+        api_server = ApiServer.of_pod(os.environ, arguments.service_account)
+        node = arguments.node_name or _node_of(api_server)
+    except (ValueError, NotWritten) as error:
+        journal.error(str(error))
+        return 1
+    agent = Agent(scanner, ReportWriter(api_server, node), journal, arguments)
+    host, port = arguments.metrics_address
+    try:
+        http = HttpServer((host, port), agent.metrics.text, agent.ill)
+    except OSError as error:
+        journal.error(f"--metrics-address {host}:{port}: {error.strerror}: is another agent running here?")
+        return 1
+    http.start()
+    journal.info(f"oomsayer agent {__version__} watches node {node}; metrics on port {http.port}")
+    try:
+        agent.run()
+    finally:
+        http.stop()
+        scanner.close()
+    return 0
+
+
+_STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A snapshot and what follows from it."""
+
+    snapshot: Snapshot
+    told: list[Verdict]
+    state: State
+
+
+class Agent:
+    """The sampling loop and what the courier needs of it."""
+
+    def __init__(
+        self, scanner: Scanner, writer: ReportWriter, journal: Journal, arguments: argparse.Namespace
+    ) -> None:
+        """An agent that does nothing yet."""
+        self.metrics = Metrics()
+        self._scanner = scanner
+        self._writer = writer
+        self._journal = journal
+        self._interval_seconds: float = arguments.interval
+        self._size_limit: int = arguments.report_size
+        self._decider = Decider(time.monotonic, arguments.heartbeat)
+        self._courier = Courier(self._deliver, self._not_delivered)
+        self._newest: Sample | None = None
+        self._sampled_at = time.monotonic()
+        self._trouble = ""
+
+    def run(self) -> None:
+        """Sample until told to stop."""
+        self._courier.start()
+        stopped = None
+        while stopped is None:
+            wait = self._turn()
+            stopped = signal.sigtimedwait(_STOP_SIGNALS, wait)
+        self._journal.info(f"stopping on {signal.Signals(stopped.si_signo).name}")
+        self._courier.stop(STOP_SECONDS)
+        self._writer.close()
+
+    def ill(self) -> str:
+        """What is wrong with the agent itself, "" for nothing. An API server that is away is not."""
+        silent = time.monotonic() - self._sampled_at
+        if silent > STUCK_AFTER_SECONDS:
+            return f"no sample for {silent:.0f} s"
+        return "" if self._courier.alive else "the thread that writes reports has ended"
+
+    def _turn(self) -> float:
+        """One sample and what it calls for; returns the seconds until the next."""
+        began, spent = time.perf_counter(), time.thread_time()
+        try:
+            sample = self._sample()
+        except (OSError, UnreadableNodeError) as error:
+            self.metrics.sample_failed()
+            self._complain(f"this node can not be read: {error}")
+            return self._interval_seconds
+        self._newest = sample
+        self._sampled_at = time.monotonic()
+        self.metrics.sample(_in_numbers(sample), time.perf_counter() - began)
+        if not self._courier.busy:
+            change = self._decider.decide(sample.state, sample.snapshot)
+            if change is not None:
+                self._journal.debug(f"report: {change.what}")
+                self._courier.send()
+        return pause(time.thread_time() - spent, self._interval_seconds, near=sample.state.near)
+
+    def _sample(self) -> Sample:
+        snapshot = self._scanner.snapshot()
+        told = verdicts(snapshot, FIRST_VICTIMS)
+        return Sample(snapshot, told, state(snapshot, told))
+
+    def _deliver(self) -> None:
+        sample = self._newest
+        if sample is None:
+            return
+        snapshot = replace(sample.snapshot, gaps=(*sample.snapshot.gaps, *self._writer.gaps()))
+        ready = report(snapshot, sample.told, self._size_limit)
+        self._writer.write(ready.status)
+        self._decider.told(sample.state)
+        self.metrics.report_written(ready.size_bytes, ready.omitted_domains, time.time())
+        if self._trouble:
+            self._trouble = ""
+            self._journal.info("reports are written again")
+
+    def _not_delivered(self, error: NotWritten, wait: float) -> None:
+        self.metrics.report_not_written()
+        self._complain(f"report not written, next attempt in {wait:.0f} s: {error}", str(error))
+
+    def _complain(self, text: str, trouble: str | None = None) -> None:
+        """Say what is wrong, but not again while it stays the same."""
+        trouble = trouble or text
+        if trouble != self._trouble:
+            self._trouble = trouble
+            self._journal.warning(text)
+
+
+def _in_numbers(sample: Sample) -> Sampled:
+    standings = sample.state.standings
+    return Sampled(
+        at=sample.snapshot.taken_at,
+        processes=len(sample.snapshot.tasks),
+        domains=len(standings),
+        domains_near=sum(s.share is not None and s.share < NEAR for s in standings.values()),
+        node_headroom_bytes=standings[ROOT].headroom_bytes,
+        gaps=len(sample.snapshot.gaps),
+    )
+
+
+def _node_of(api_server: ApiServer) -> str:
+    node = bound_node(api_server.token())
+    if node is None:
+        raise ValueError(
+            "which node is this? The token does not say it: set NODE_NAME from the downward API's spec.nodeName"
+        )
+    return node.name
+
+
+def _address(text: str) -> tuple[str, int]:
+    try:
+        return address_of(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0.1 <= seconds <= 3600.0:  # noqa: PLR2004 - an hour
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0.1 to 3600")
+    return seconds
+
+
+def _size(text: str) -> int:
+    largest = 1024 * 1024
+    if not text.isdecimal() or not SMALLEST_SIZE_LIMIT <= int(text) <= largest:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number of bytes from {SMALLEST_SIZE_LIMIT} to {largest} (etcd takes 1.5 MiB)"
+        )
+    return int(text)
+
+
+def _level(text: str) -> Level:
+    try:
+        return Level[text.upper()]
+    except KeyError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not debug, info, warning or error") from None
