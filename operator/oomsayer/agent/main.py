@@ -205,7 +205,7 @@ def _node_of(api_server: ApiServer) -> str:
     node = bound_node(api_server.token())
     if node is None:
         raise ValueError(
-            "which node is this? The token does not say it: set NODE_NAME from the downward API's spec.nodeName"
+            "which node is this? The token does not say: set NODE_NAME from the downward API's spec.nodeName"
         )
     return node.name
 
