@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lab import cache, tools
+from lab import cache, image, tools
 from lab.errors import LabError
 from lab.native.provider import NativeProvider
 from lab.native.controlplane import ControlPlane
@@ -38,8 +38,11 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("down", help="take the cluster away").set_defaults(run=_down)
     commands.add_parser("status", help="say what is up").set_defaults(run=_status)
     commands.add_parser("kubeconfig", help="print the path of the kubeconfig").set_defaults(run=_kubeconfig)
+    commands.add_parser("image", help="build the project's image and print its archive").set_defaults(
+        run=_image
+    )
     load = commands.add_parser("load", help="give an image to every node")
-    load.add_argument("archive", type=Path, help="a docker-archive, as `docker save` writes it")
+    load.add_argument("archive", type=Path, nargs="?", help="a docker-archive; the project's own by default")
     load.set_defaults(run=_load)
     shell = commands.add_parser("shell", help="run a command on a node, outside all pods")
     shell.add_argument("node")
@@ -92,8 +95,16 @@ def _kubeconfig(arguments: argparse.Namespace) -> int:
 
 
 def _load(arguments: argparse.Namespace) -> int:
+    with cache.locked("image"):
+        archive = arguments.archive or image.project_image()
     with cache.locked("lab"):
-        _provider(arguments).load_image(arguments.archive)
+        _provider(arguments).load_image(archive)
+    return 0
+
+
+def _image(_arguments: argparse.Namespace) -> int:
+    with cache.locked("image"):
+        print(image.project_image())
     return 0
 
 

@@ -45,6 +45,18 @@ def write_layer(out: Path, entries: Iterable[Entry]) -> None:
                 tar.addfile(member)
 
 
+def add_tree(tar: tarfile.TarFile, root: Path) -> None:
+    """Add a directory's content to a layer, owned by root, without times, in the same order every time."""
+
+    def anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
+        member.uid = member.gid = member.mtime = 0
+        member.uname = member.gname = ""
+        return member
+
+    for path in sorted(root.iterdir()):
+        tar.add(path, arcname=path.name, filter=anonymous)
+
+
 def write_image(out: Path, reference: str, layers: Sequence[Path], config: Config) -> None:
     """Write a docker-archive for amd64 that `docker load`, `ctr images import` and kind accept.
 

@@ -32,28 +32,25 @@ def kubernetes(programs: Sequence[str]) -> dict[str, Path]:
     go = _go()
     version = kubernetes_version()
     key = cache.key_of(MODULE / "go.mod", MODULE / "go.sum", version, _VERSION_SYMBOL)
-    return {
-        name: cache.artifact(name, key, lambda out, name=name: _build(go, name, version, out))
-        for name in programs
-    }
+
+    def path(name: str) -> Path:
+        return cache.artifact(f"{name}-{version}", key, lambda out: _build(go, name, version, out)) / name
+
+    return {name: path(name) for name in programs}
 
 
 def _build(go: str, program: str, version: str, out: Path) -> None:
+    out.mkdir()
     run_step(
         f"building {program} {version} (the first one takes minutes)",
         [
-            go,
-            "build",
-            "-ldflags",
-            f"-s -w -X {_VERSION_SYMBOL}={version}",
-            "-o",
-            out,
+            go, "build", "-ldflags", f"-s -w -X {_VERSION_SYMBOL}={version}", "-o", out / program,
             f"k8s.io/kubernetes/cmd/{program}",
         ],
         log=cache.log_file(program),
         cwd=MODULE,
         env={**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly"},
-    )
+    )  # fmt: skip
 
 
 def etcd() -> Path:

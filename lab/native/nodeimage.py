@@ -82,7 +82,7 @@ def node_image() -> NodeImage:
     root = cache.artifact("node-root", cache.key_of(_SUITE, _PACKAGES, _FETCH_KERNEL), _build_root)
     key = cache.key_of(
         root.name, _FILES, *_MASKED, *_ENABLED, _DISK_SIZE,
-        *(path.parent.name + path.name for path in (*programs.values(), *archives.values())),
+        *map(str, (*programs.values(), *archives.values())),
     )  # fmt: skip
     return NodeImage(cache.artifact("node", key, lambda out: _build(out, root, programs, archives)))
 
@@ -130,7 +130,11 @@ def _set_units(directory: Path) -> None:
     wanted.mkdir(exist_ok=True)
     for unit in _ENABLED:
         own = directory / f"{unit}.service"
-        target = f"/etc/systemd/system/{unit}.service" if own.exists() else f"/usr/lib/systemd/system/{unit}.service"
+        target = (
+            f"/etc/systemd/system/{unit}.service"
+            if own.exists()
+            else f"/usr/lib/systemd/system/{unit}.service"
+        )
         link = wanted / f"{unit}.service"
         link.unlink(missing_ok=True)
         link.symlink_to(target)

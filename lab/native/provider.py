@@ -68,7 +68,9 @@ class NativeProvider:
             raise LabError(f"--nodes must be 1 to {_MAX_NODES}, not {nodes}")
         if self.running():
             if len(self._recorded()) != nodes:
-                raise LabError(f"a lab cluster of {len(self._recorded())} nodes is up: `python -m lab down` first")
+                raise LabError(
+                    f"a lab cluster of {len(self._recorded())} nodes is up: `python -m lab down` first"
+                )
             say("the lab cluster is up already")
             self._wait_ready()
             return

@@ -176,7 +176,9 @@ def _boot_once(image: NodeImage, out: Path) -> None:
         machine.boot(booted.disk)
         machine.wait_for("the boot", "systemctl is-active lab-images ssh", _BOOT_SECONDS)
         say("saving the booted node")
-        settled = machine.shell(["systemctl is-system-running --wait; sync; echo 3 > /proc/sys/vm/drop_caches"])
+        settled = machine.shell(
+            ["systemctl is-system-running --wait; sync; echo 3 > /proc/sys/vm/drop_caches"]
+        )
         if settled.returncode != 0:
             raise LabError(f"the booted node is not well: {settled.stderr or settled.stdout}")
         machine.save(booted.state)

@@ -1,0 +1,358 @@
+"""Plays scenarios in a guest, as its pid 1: processes, the prediction, the OOM step by step, and what was left.
+
+Reads /lab/scenarios.json and writes one JSON object a line to the second serial port. Everything that the
+kernel says goes to the first, with a marker where each scenario begins and ends.
+"""
+
+import json
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+Scenario = dict[str, Any]
+States = dict[int, dict[int, str]]
+"""By process, the state of each of its threads."""
+
+CGROUPS = Path("/sys/fs/cgroup")
+RESULTS = Path("/dev/ttyS1")
+RAMFS_FILE, SHARED_FILE, FILL_FILE = Path("/ramfs/file"), Path("/tmp/shared"), Path("/tmp/fill")  # noqa: S108 - the guest is ours alone
+MAPPED_BYTES = 16 << 20
+FILL_STEP = 128 << 10
+SWAP_DEVICE = "/dev/vda"
+PATIENCE_SECONDS = 120.0
+SIGKILL_BIT = 1 << (signal.SIGKILL - 1)
+PF_KTHREAD = 0x00200000
+# Reports of the OOM killer are rate limited by the kernel: ten in five seconds (mm/oom_kill.c, oom_rs).
+REPORTS, REPORTS_SECONDS = 7, 5.0
+
+
+class PlayError(Exception):
+    """A scenario could not be played as written."""
+
+
+class Actor:
+    """A process started by this one, spoken to through its standard input and output."""
+
+    def __init__(self, arguments: list[str], *, adj: int) -> None:
+        """Start /lab/actor with that oom_score_adj."""
+        theirs_in, self._in = os.pipe()
+        self._out, theirs_out = os.pipe()
+        self.pid = os.posix_spawn(
+            "/lab/actor",
+            ["actor", *arguments],
+            dict(os.environ),
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, theirs_in, 0),
+                (os.POSIX_SPAWN_DUP2, theirs_out, 1),
+            ],
+        )
+        os.close(theirs_in)
+        os.close(theirs_out)
+        Path(f"/proc/{self.pid}/oom_score_adj").write_text(str(adj))
+
+    def say(self, text: str) -> None:
+        """Write to its standard input."""
+        os.write(self._in, text.encode())
+
+    def hear(self, deadline: float) -> str:
+        """What it writes next."""
+        ready, _, _ = select.select([self._out], [], [], max(0.0, deadline - time.monotonic()))
+        heard = os.read(self._out, 100).decode() if ready else ""
+        if not heard:
+            raise PlayError(f"pid {self.pid} {'ended' if ready else 'did not answer'}")
+        return heard.strip()
+
+    def close(self) -> None:
+        """Let go of both ends."""
+        os.close(self._in)
+        os.close(self._out)
+
+
+def main() -> None:
+    """Play every scenario, then switch the machine off."""
+    (CGROUPS / "cgroup.subtree_control").write_text("+memory")
+    for path in (RAMFS_FILE, SHARED_FILE):
+        path.write_bytes(bytes(MAPPED_BYTES))
+    for scenario in json.loads(Path("/lab/scenarios.json").read_text()):
+        result = play(scenario)
+        with RESULTS.open("w") as results:
+            results.write(json.dumps(result) + "\n")
+    os.sync()
+    Path("/proc/sysrq-trigger").write_text("o")
+    while True:
+        signal.pause()
+
+
+def play(scenario: Scenario) -> dict[str, object]:
+    """Play one scenario; what happened, or the reason why it could not be played under "error"."""
+    began = time.monotonic()
+    mark(f"begin {scenario['index']}")
+    actors: list[Actor] = []
+    result: dict[str, object] = {"index": scenario["index"], "release": os.uname().release}
+    try:
+        result.update(perform(scenario, actors))
+    except (PlayError, OSError, ValueError) as error:
+        result["error"] = f"{type(error).__name__}: {error}"
+    mark(f"end {scenario['index']}")
+    try:
+        clear(scenario, actors)
+    except (PlayError, OSError) as error:
+        result.setdefault("error", f"clearing: {error}")
+    result["seconds"] = round(time.monotonic() - began, 2)
+    return result
+
+
+def perform(scenario: Scenario, actors: list[Actor]) -> dict[str, object]:
+    """Everything of a scenario but clearing up."""
+    set_up(scenario)
+    fill_cgroup = CGROUPS / scenario["filler"].lstrip("/")
+    start(scenario, actors)
+    before = processes()
+    filler = Actor(["fill", str(FILL_FILE), str(FILL_STEP)], adj=-1000)
+    actors.append(filler)
+    (fill_cgroup / "cgroup.procs").write_text(str(filler.pid))
+    if scenario["prefill_bytes"]:
+        filler.say(f"grow {scenario['prefill_bytes']}\n")
+        if filler.hear(soon()) != "ok":
+            raise PlayError("the kernel killed before it should")
+    looked = time.monotonic()
+    prediction = predict()
+    predicted_in = round(time.monotonic() - looked, 2)
+    names = {pid: Path(f"/proc/{pid}/comm").read_bytes().decode(errors="surrogateescape") for pid in before}
+    steps = cascade(filler, before, scenario)
+    return {"prediction": prediction, "names": names, "steps": steps, "predicted_in": predicted_in}
+
+
+def set_up(scenario: Scenario) -> None:
+    """Swap, settings and cgroups."""
+    Path("/proc/sys/vm/swappiness").write_text(str(scenario["swappiness"]))
+    if scenario["swap"]:
+        run("/bin/busybox", "mkswap", SWAP_DEVICE)
+        run("/bin/busybox", "swapon", SWAP_DEVICE)
+    for cgroup in scenario["cgroups"]:
+        path = CGROUPS / cgroup["path"].lstrip("/")
+        path.mkdir()
+        for name, value in cgroup["files"].items():
+            (path / name).write_text(value)
+
+
+def start(scenario: Scenario, actors: list[Actor]) -> None:
+    """Create the processes, put each into its cgroup, and let them take their memory."""
+    started = []
+    for process in scenario["processes"]:
+        actor = Actor(["hold", *process["arguments"]], adj=process["adj"])
+        actors.append(actor)
+        started.append(actor)
+    for index in scenario["attach"]:
+        procs = CGROUPS / scenario["processes"][index]["cgroup"].lstrip("/") / "cgroup.procs"
+        procs.write_text(str(started[index].pid))
+    for actor in started:
+        actor.say("g")
+    deadline = soon()
+    for actor in started:
+        actor.hear(deadline)
+    until(lambda: calm(states(processes())), "processes did not settle")
+
+
+def cascade(filler: Actor, before: list[int], scenario: Scenario) -> list[dict[str, object]]:
+    """Fill the domain kill by kill; who had died after each."""
+    steps: list[dict[str, object]] = []
+    alive = set(before)
+    still = states(before)
+    reports: list[float] = []
+    while len(steps) < scenario["steps"] and len(alive) > scenario["leave"]:
+        reports = pace(reports)
+        kills = oom_kills()
+        filler.say("until-kill\n")
+        answer = filler.hear(soon())
+        reports.append(time.monotonic())
+        until(lambda: settled(still, alive), "the dying did not end")
+        gone = {pid for pid in alive if dead(pid, still[pid])}
+        alive -= gone
+        steps.append({"answer": answer, "oom_kill": oom_kills() - kills, "dead": sorted(gone)})
+        if answer == "full":
+            break
+    return steps
+
+
+def pace(reports: list[float]) -> list[float]:
+    """Wait while one more OOM report could be dropped by the kernel's rate limit."""
+    while True:
+        recent = [each for each in reports if time.monotonic() - each < REPORTS_SECONDS]
+        if len(recent) < REPORTS:
+            return recent
+        time.sleep(recent[0] + REPORTS_SECONDS - time.monotonic())
+
+
+def clear(scenario: Scenario, actors: list[Actor]) -> None:
+    """End what is left and take the cgroups, the swap and the filling away."""
+    for actor in actors:
+        actor.close()
+    until(lambda: end_all() == 0, "processes did not end")
+    FILL_FILE.unlink(missing_ok=True)
+    for cgroup in reversed(scenario["cgroups"]):
+        path = CGROUPS / cgroup["path"].lstrip("/")
+        until(lambda path=path: removed(path), f"{path} stays busy")  # type: ignore[misc] # mypy infers no default
+    if scenario["swap"]:
+        run("/bin/busybox", "swapoff", SWAP_DEVICE)
+
+
+def end_all() -> int:
+    """Kill every process but this one; how many there were."""
+    left = processes()
+    for pid in left:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    reap()
+    return len(left)
+
+
+def removed(path: Path) -> bool:
+    """Remove a cgroup if it is empty by now."""
+    try:
+        path.rmdir()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def predict() -> object:
+    """What the shipped command says. It stands outside the experiment at oom_score_adj -1000."""
+    out = Path("/run/prediction.json")
+    descriptor = os.open(out, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    Path("/proc/self/oom_score_adj").write_text("-1000")
+    pid = os.posix_spawn(
+        sys.executable,
+        ["python3", "-m", "oomsayer", "node", "--output", "json", "--root", "/"],
+        dict(os.environ),
+        file_actions=[(os.POSIX_SPAWN_DUP2, descriptor, 1)],
+    )
+    Path("/proc/self/oom_score_adj").write_text("0")
+    os.close(descriptor)
+    _, status = os.waitpid(pid, 0)
+    if status:
+        raise PlayError(f"oomsayer node exited with {os.waitstatus_to_exitcode(status)}")
+    return json.loads(out.read_text())
+
+
+def processes() -> list[int]:
+    """Every process but this one and the kernel's own threads."""
+    reap()
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdecimal() and name != "1":
+            stat = stat_fields(f"/proc/{name}/stat")
+            if stat and not int(stat[6]) & PF_KTHREAD:
+                found.append(int(name))
+    return sorted(found)
+
+
+def states(pids: list[int]) -> States:
+    """The state of each thread of each process; those that are gone have none."""
+    return {pid: dict(thread_states(pid)) for pid in pids}
+
+
+def thread_states(pid: int) -> Iterator[tuple[int, str]]:
+    """Threads of one process with their states."""
+    try:
+        names = os.listdir(f"/proc/{pid}/task")
+    except (FileNotFoundError, ProcessLookupError):
+        return
+    for name in names:
+        stat = stat_fields(f"/proc/{pid}/task/{name}/stat")
+        if stat:
+            yield int(name), stat[0]
+
+
+def stat_fields(path: str) -> list[str]:
+    """The fields of a stat file from the state on, none if the process is gone."""
+    try:
+        return Path(path).read_bytes().rpartition(b")")[2].decode().split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def calm(seen: States) -> bool:
+    """Whether every thread sleeps, but for leaders that have exited."""
+    return all(state in "SDZ" for threads in seen.values() for state in threads.values())
+
+
+def dead(pid: int, still: dict[int, str]) -> bool:
+    """Whether a process is gone or an unreaped rest."""
+    now = dict(thread_states(pid))
+    return not now or (now == {pid: "Z"} and still != now)
+
+
+def settled(still: States, alive: set[int]) -> bool:
+    """Whether each process is either gone or as it was, with no SIGKILL on its way."""
+    reap()
+    for pid in alive:
+        now = dict(thread_states(pid))
+        if not dead(pid, still[pid]) and (now != still[pid] or sigkill_pending(pid)):
+            return False
+    return True
+
+
+def sigkill_pending(pid: int) -> bool:
+    """Whether SIGKILL waits for a process as a whole."""
+    try:
+        text = Path(f"/proc/{pid}/status").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    pending = text.partition(b"\nShdPnd:\t")[2].partition(b"\n")[0]
+    return bool(int(pending or b"0", 16) & SIGKILL_BIT)
+
+
+def reap() -> None:
+    """Collect every child that has ended, adopted ones too."""
+    try:
+        while os.waitpid(-1, os.WNOHANG) != (0, 0):
+            pass
+    except ChildProcessError:
+        return
+
+
+def oom_kills() -> int:
+    """How many processes the OOM killer has taken since boot."""
+    text = Path("/proc/vmstat").read_text()
+    return int(text.partition("\noom_kill ")[2].partition("\n")[0])
+
+
+def run(*command: str) -> None:
+    """Run a program of the guest to its end."""
+    null = (os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0)
+    pid = os.posix_spawn(command[0], list(command), dict(os.environ), file_actions=[null])
+    _, status = os.waitpid(pid, 0)
+    if status:
+        raise PlayError(f"{' '.join(command)} exited with {os.waitstatus_to_exitcode(status)}")
+
+
+def until(done: Callable[[], bool], otherwise: str) -> None:
+    """Poll until something holds."""
+    deadline = soon()
+    while not done():
+        if time.monotonic() > deadline:
+            raise PlayError(otherwise)
+        time.sleep(0.01)
+
+
+def soon() -> float:
+    """The moment at which to stop waiting."""
+    return time.monotonic() + PATIENCE_SECONDS
+
+
+def mark(text: str) -> None:
+    """Write a line of our own into the kernel's log."""
+    Path("/dev/kmsg").write_text(f"<4>oomsayer-lab: {text}\n")
+
+
+main()
