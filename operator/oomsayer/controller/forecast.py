@@ -1,0 +1,202 @@
+"""What an OOMForecast says about a node: every domain's verdict with its room and its names. Pure."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, cast
+
+from oomsayer.api.forecast import (
+    MAX_DOMAINS,
+    ConfidenceLevel,
+    ForecastDomain,
+    ForecastKillSet,
+    ForecastProcess,
+    NextVictim,
+)
+from oomsayer.api.quantity import binary
+from oomsayer.controller.names import Names
+from oomsayer.forecast.headroom import Headroom, headroom
+from oomsayer.kernel.snapshot import Snapshot, Task
+from oomsayer.kernel.verdict import FIRST_VICTIMS, Candidate, KillSet, Verdict, verdicts
+from oomsayer.kubelet.cgroups import Owner, owner
+
+FULL_ORDERS_BYTES = 64 * 1024
+"""Above this size of all domains, those with the most room keep victim and runner-up, not the kill order."""
+PIDS_SHOWN = 256
+"""Of a kill set; its count tells the rest."""
+
+_SENTENCES_SHOWN = 64
+_SENTENCE_CHARACTERS = 1024
+_NEVER_CLOSE = float("inf")
+
+DomainWord = Literal["node", "pod", "container", "cgroup"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """One domain: what an OOM there would do, how far away it is, and what it is called.
+
+    Attributes:
+        verdict: who dies.
+        room: how much it can still grow.
+        kind: what people call such a domain.
+        name: what people call this one.
+        whose: the pod and container that the domain belongs to.
+    """
+
+    verdict: Verdict
+    room: Headroom
+    kind: DomainWord
+    name: str
+    whose: Owner
+
+    @property
+    def path(self) -> str:
+        """Path of the memory cgroup, "/" for the node."""
+        return self.verdict.domain.path
+
+
+def judge(snapshot: Snapshot) -> list[tuple[Verdict, Headroom]]:
+    """The verdict and the room of every domain, the node's first."""
+    return [(v, headroom(v.domain, snapshot)) for v in verdicts(snapshot, FIRST_VICTIMS)]
+
+
+def outlooks(judged: Iterable[tuple[Verdict, Headroom]], names: Names) -> list[Outlook]:
+    """Put names to verdicts."""
+    result = []
+    for verdict, room in judged:
+        kind, name = names.domain(verdict.domain)
+        result.append(Outlook(verdict, room, cast("DomainWord", kind), name, owner(verdict.domain.path)))
+    return result
+
+
+def wanted(judged: Iterable[tuple[Verdict, Headroom]]) -> set[Owner]:
+    """The pods and containers that a forecast needs names for: domains, victims and runners-up."""
+    paths = {verdict.domain.path for verdict, _ in judged}
+    for verdict, _ in judged:
+        paths.update(kill.victim.task.memcg for kill in verdict.order)
+        if verdict.runner_up is not None:
+            paths.add(verdict.runner_up.task.memcg)
+    owners = {owner(path) for path in paths}
+    return {whose for whose in owners if whose.pod_uid is not None}
+
+
+def closeness(outlook: Outlook) -> tuple[float, int]:
+    """Sorts domains by how near their OOM is: by room as a share of the limit.
+
+    Of two that are level the deeper comes first: a charge is tried at the leaf and then upwards, so
+    the lower limit refuses it. Unknown room sorts last.
+    """
+    share = outlook.room.share
+    return (_NEVER_CLOSE if share is None else share, -outlook.path.count("/"))
+
+
+def next_victim(domains: Iterable[Outlook], names: Names, page_size: int) -> NextVictim | None:
+    """The domain closest to its OOM, in one line; one where somebody can be killed comes first."""
+    ranked = sorted(domains, key=lambda o: (o.verdict.victim is None, *closeness(o)))
+    if not ranked:
+        return None
+    first = ranked[0]
+    line = NextVictim(
+        domain=first.name,
+        domain_kind=first.kind,
+        headroom_bytes=room_bytes(first.room),
+        headroom="" if first.room.headroom_bytes is None else binary(max(first.room.headroom_bytes, 0)),
+        confidence=ConfidenceLevel(first.verdict.confidence),
+    )
+    victim = first.verdict.victim
+    if victim is None:
+        return line
+    place = names.place(victim.task.memcg)
+    return line.model_copy(
+        update={
+            "pid": victim.task.pid,
+            "comm": victim.task.comm,
+            "points": victim.points,
+            "oom_score_adj": victim.task.oom_score_adj,
+            "pod": place.pod_name,
+            "pod_uid": place.pod_uid,
+            "container": place.container,
+            "container_id": place.container_id,
+            "margin": _margin(first.verdict, page_size),
+        }
+    )
+
+
+def forecast_domains(domains: Sequence[Outlook], names: Names, page_size: int) -> tuple[ForecastDomain, ...]:
+    """Every domain with its verdict: the node first, then by path; kill orders as far as size allows."""
+    near_first = sorted(domains, key=lambda o: (o.kind != "node", *closeness(o)))[:MAX_DOMAINS]
+    shown = {}
+    size = 0
+    for outlook in near_first:
+        domain = _domain(outlook, names, page_size)
+        if size > FULL_ORDERS_BYTES:
+            domain = domain.model_copy(update={"order": ()})
+        size += len(domain.model_dump_json(by_alias=True, exclude_none=True))
+        shown[outlook.path] = domain
+    return tuple(shown[outlook.path] for outlook in domains if outlook.path in shown)
+
+
+def room_bytes(room: Headroom) -> int | None:
+    """Headroom as people read it: never below zero."""
+    return None if room.headroom_bytes is None else max(room.headroom_bytes, 0)
+
+
+def _domain(outlook: Outlook, names: Names, page_size: int) -> ForecastDomain:
+    verdict, room = outlook.verdict, outlook.room
+    margin = verdict.margin_pages
+    return ForecastDomain(
+        kind=verdict.domain.kind.value,
+        path=verdict.domain.path,
+        name=outlook.name,
+        total_pages=verdict.domain.totalpages,
+        limit_bytes=room.limit_bytes,
+        usage_bytes=room.usage_bytes,
+        headroom_bytes=room_bytes(room),
+        victim=_process(verdict.victim, names),
+        runner_up=_process(verdict.runner_up, names),
+        margin_pages=margin,
+        margin_bytes=None if margin is None else margin * page_size,
+        kill_set=_kill_set(verdict.kill_set),
+        order=tuple(_step(kill.victim, names) for kill in verdict.order),
+        assumptions=tuple(a[:_SENTENCE_CHARACTERS] for a in verdict.assumptions[:_SENTENCES_SHOWN]),
+        confidence=ConfidenceLevel(verdict.confidence),
+    )
+
+
+def _process(candidate: Candidate | None, names: Names) -> ForecastProcess | None:
+    if candidate is None:
+        return None
+    place = names.place(candidate.task.memcg)
+    return _step(candidate, names).model_copy(
+        update={
+            "pod_uid": place.pod_uid,
+            "container_id": place.container_id,
+            "cgroup": candidate.task.memcg,
+        }
+    )
+
+
+def _step(candidate: Candidate, names: Names) -> ForecastProcess:
+    """One line of the kill order: without the ids, which would triple its size."""
+    task: Task = candidate.task
+    place = names.place(task.memcg)
+    return ForecastProcess(
+        pid=task.pid,
+        comm=task.comm,
+        points=candidate.points,
+        oom_score_adj=task.oom_score_adj,
+        pod=place.pod_name,
+        container=place.container,
+    )
+
+
+def _kill_set(kill_set: KillSet) -> ForecastKillSet:
+    return ForecastKillSet(
+        pids=kill_set.pids[:PIDS_SHOWN],
+        count=len(kill_set.pids) + kill_set.omitted,
+        oom_group=kill_set.oom_group,
+    )
+
+
+def _margin(verdict: Verdict, page_size: int) -> str:
+    return "" if verdict.margin_pages is None else binary(verdict.margin_pages * page_size)

@@ -1,0 +1,161 @@
+"""What the operator tells Prometheus. Series by node and by risk level: never by pod, which has no bound."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from oomsayer import __version__
+from oomsayer.api.forecast import ForecastDomain, NextVictim, OOMForecastStatus, RiskLevel
+from oomsayer.api.vocabulary import OperatorMetric
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 30)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    """Of one forecast what becomes metrics."""
+
+    closest: NextVictim | None
+    node: ForecastDomain | None
+    closest_margin_bytes: int | None
+    sampled_at: float | None
+    risks: dict[str, int]
+
+
+def view(status: OOMForecastStatus) -> NodeView:
+    """What of a forecast becomes metrics."""
+    closest = next((d for d in status.domains if status.next and d.name == status.next.domain), None)
+    levels = [risk.level for risk in status.risks]
+    return NodeView(
+        closest=status.next,
+        node=next((d for d in status.domains if d.kind == "node"), None),
+        closest_margin_bytes=closest.margin_bytes if closest else None,
+        sampled_at=status.sampled_at.timestamp() if status.sampled_at else None,
+        risks={level.value: levels.count(level) for level in RiskLevel},
+    )
+
+
+@dataclass(slots=True)
+class Sources:
+    """What is read when Prometheus asks, rather than counted as it happens."""
+
+    nodes: dict[str, NodeView] = field(default_factory=dict)
+    api_failures: dict[tuple[str, int], int] = field(default_factory=dict)
+    leading: bool = False
+    queue_length: int = 0
+
+
+class Metrics:
+    """The operator's metrics, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.sources = Sources()
+        self.reports = Counter(
+            OperatorMetric.REPORTS.removesuffix("_total"),
+            "Reports looked at, by what came of them.",
+            ["result"],
+            registry=self.registry,
+        )
+        self.events = Counter(
+            OperatorMetric.EVENTS.removesuffix("_total"),
+            "Events, by reason and by what came of them.",
+            ["reason", "result"],
+            registry=self.registry,
+        )
+        self.reconcile_seconds = Histogram(
+            OperatorMetric.RECONCILE_DURATION.value,
+            "Time from taking up a node to having published what changed.",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.registry.register(_Now(self.sources))
+
+    def exposition(self) -> bytes:
+        """All metrics in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+
+class _Now(Collector):
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
+
+    def collect(self) -> Iterable[Metric]:
+        sources = self._sources
+        yield InfoMetricFamily(
+            OperatorMetric.BUILD_INFO.removesuffix("_info"),
+            "The operator's version.",
+            {"version": __version__},
+        )
+        yield GaugeMetricFamily(
+            OperatorMetric.LEADER.value,
+            "1 where this operator writes, 0 where it waits.",
+            int(sources.leading),
+        )
+        yield GaugeMetricFamily(
+            OperatorMetric.QUEUE_LENGTH.value, "Nodes and policies to be looked at.", sources.queue_length
+        )
+        failures = CounterMetricFamily(
+            OperatorMetric.API_FAILURES.removesuffix("_total"),
+            "Requests to the API server that failed, by method and HTTP status; 0 is no answer.",
+            labels=["method", "code"],
+        )
+        for (method, code), count in sources.api_failures.items():
+            failures.add_metric([method, str(code)], count)
+        yield failures
+        yield from _forecasts(sources.nodes)
+
+
+def _forecasts(nodes: dict[str, NodeView]) -> Iterator[Metric]:
+    headroom = GaugeMetricFamily(
+        OperatorMetric.HEADROOM.value,
+        "Bytes until the OOM of the node itself, and of its closest domain.",
+        labels=["node", "domain"],
+    )
+    margin = GaugeMetricFamily(
+        OperatorMetric.MARGIN.value,
+        "Bytes between victim and runner-up, of the same two domains.",
+        labels=["node", "domain"],
+    )
+    victim = InfoMetricFamily(
+        OperatorMetric.VICTIM.removesuffix("_info"), "Who is killed in the closest domain.", labels=["node"]
+    )
+    sampled = GaugeMetricFamily(
+        OperatorMetric.SAMPLE_TIME.value, "When the node was sampled, by its clock.", labels=["node"]
+    )
+    risks = GaugeMetricFamily(
+        OperatorMetric.RISKS.value, "Risks that have begun and not ended.", labels=["node", "level"]
+    )
+    for name, seen in nodes.items():
+        if seen.node is not None:
+            _add(headroom, [name, "node"], seen.node.headroom_bytes)
+            _add(margin, [name, "node"], seen.node.margin_bytes)
+        if seen.closest is not None:
+            _add(headroom, [name, "closest"], seen.closest.headroom_bytes)
+            _add(margin, [name, "closest"], seen.closest_margin_bytes)
+            victim.add_metric([name], _victim(seen.closest))
+        _add(sampled, [name], seen.sampled_at)
+        for level, count in seen.risks.items():
+            risks.add_metric([name, level], count)
+    yield from (headroom, margin, victim, sampled, risks)
+
+
+def _add(family: GaugeMetricFamily, labels: list[str], value: float | None) -> None:
+    if value is not None:
+        family.add_metric(labels, value)
+
+
+def _victim(line: NextVictim) -> dict[str, str]:
+    namespace, _, pod = line.pod.partition("/")
+    return {
+        "domain": line.domain,
+        "domain_kind": line.domain_kind,
+        "comm": line.comm,
+        "namespace": namespace,
+        "pod": pod,
+        "container": line.container,
+        "confidence": line.confidence.value,
+    }

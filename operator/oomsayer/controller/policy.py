@@ -1,0 +1,87 @@
+"""Which OOMPolicy speaks for a pod, and which for the node."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from oomsayer.api.policy import OOMPolicy, OOMPolicySpec
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What holds for one pod or one node.
+
+    Attributes:
+        headroom_percent: at risk below this share of the limit; 0 never is.
+        clear_percent: a risk ends above headroom_percent plus this.
+        events: whether Events are written.
+        annotations: whether pods are annotated.
+    """
+
+    headroom_percent: int
+    clear_percent: int
+    events: bool
+    annotations: bool
+
+
+SILENT = Rules(headroom_percent=0, clear_percent=0, events=False, annotations=False)
+"""Of a namespace that a policy excludes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """All policies that validate, by name."""
+
+    by_name: tuple[tuple[str, OOMPolicySpec], ...] = ()
+
+    def for_pod(self, namespace: str) -> Rules:
+        """The rules for the pods of a namespace: of the policy that names it, else of the one for all."""
+        spec = next(
+            (
+                s
+                for _, s in self.by_name
+                if namespace in s.namespaces.include and namespace not in s.namespaces.exclude
+            ),
+            None,
+        )
+        if spec is None:
+            spec = self._for_all()
+            if namespace in spec.namespaces.exclude:
+                return SILENT
+        return _rules(spec, spec.thresholds.pod_headroom_percent)
+
+    def for_node(self) -> Rules:
+        """The rules for nodes: of the policy for all namespaces."""
+        spec = self._for_all()
+        return _rules(spec, spec.thresholds.node_headroom_percent)
+
+    def _for_all(self) -> OOMPolicySpec:
+        return next((s for _, s in self.by_name if not s.namespaces.include), OOMPolicySpec())
+
+
+def policies(specs: Mapping[str, OOMPolicySpec]) -> Policies:
+    """Put policies into the order in which they are asked."""
+    return Policies(tuple(sorted(specs.items())))
+
+
+def read_policy(obj: Mapping[str, Any]) -> OOMPolicySpec:
+    """Understand an OOMPolicy as the API server gave it.
+
+    Raises:
+        ValueError: names the fields that do not validate. The API server's schema normally refuses
+            these before; an object stored under an older schema is not looked at again.
+    """
+    try:
+        return OOMPolicy.model_validate(obj).spec
+    except ValidationError as error:
+        raise ValueError(_sentence(error.errors(include_url=False, include_input=False))) from error
+
+
+def _sentence(errors: Iterable[Mapping[str, Any]]) -> str:
+    return "; ".join(f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in errors)
+
+
+def _rules(spec: OOMPolicySpec, percent: int) -> Rules:
+    return Rules(percent, spec.thresholds.clear_percent, spec.publish.events, spec.publish.annotations)

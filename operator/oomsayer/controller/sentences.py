@@ -1,0 +1,133 @@
+"""What an Event says: one sentence of who would die, where, why that one, and how much room is left. Pure."""
+
+from oomsayer.api.forecast import Risk
+from oomsayer.api.quantity import binary
+from oomsayer.controller.forecast import Outlook, room_bytes
+from oomsayer.controller.names import Names
+from oomsayer.kernel.badness import rss_swap_pgtables
+from oomsayer.kernel.snapshot import Snapshot, Task
+from oomsayer.kernel.verdict import Candidate, Confidence, Verdict
+
+NOTE_BYTES = 1024
+"""The API server refuses a longer Event.note."""
+
+_PATH_CHARACTERS = 160
+_NAME_CHARACTERS = 200
+
+
+def risk_note(outlook: Outlook, snapshot: Snapshot, names: Names, node: str) -> str:
+    """The note of the Event with which a risk begins."""
+    verdict = outlook.verdict
+    victim = verdict.victim
+    if victim is None:
+        return _fit(f"{_room(outlook)} left in {_where(outlook, node)}, where no process can be killed.")
+    return _fit(
+        f"With {_room(outlook)} left, the next OOM {_where(outlook, node)} kills "
+        f"{_who(victim.task, names)}{_together(verdict)}: {_why(verdict, snapshot, names)}"
+        f"{_doubt(verdict)}."
+    )
+
+
+def ended_note(risk: Risk, outlook: Outlook | None, node: str) -> str:
+    """The note of the Event with which a risk ends."""
+    domain = _short(risk.domain_name or risk.domain, _NAME_CHARACTERS)
+    if outlook is None:
+        return _fit(f"{domain} is gone, and the risk that {risk.comm} is killed there with it.")
+    where = _where(outlook, node)
+    victim = outlook.verdict.victim
+    if victim is not None and victim.task.pid != risk.pid and victim.task.comm != risk.comm:
+        return _fit(f"{risk.comm} is no longer the next victim {where}: {_room(outlook)} are left there.")
+    return _fit(f"{_room(outlook)} are left {where} again: {risk.comm} is no longer near being killed.")
+
+
+def _room(outlook: Outlook) -> str:
+    room, limit = room_bytes(outlook.room), outlook.room.limit_bytes
+    if room is None or not limit:
+        return "an unknown amount"
+    return f"{binary(room)} of {binary(limit)}"
+
+
+def _where(outlook: Outlook, node: str) -> str:
+    if outlook.kind == "node":
+        return f"of node {_short(node, _NAME_CHARACTERS)}"
+    if outlook.kind == "cgroup":
+        return f"in cgroup {_short(outlook.path, _PATH_CHARACTERS)}"
+    return f"in {_short(outlook.name, _NAME_CHARACTERS)}"
+
+
+def _who(task: Task, names: Names) -> str:
+    place = names.place(task.memcg)
+    if place.container:
+        where = f"container {place.container} of pod {place.pod_name}"
+    elif place.pod_uid:
+        where = f"pod {place.pod_name or place.pod_uid}"
+    else:
+        where = f"a host process outside pods, in {_short(task.memcg, _PATH_CHARACTERS)}"
+    return f"{task.comm} (pid {task.pid}, {where})"
+
+
+def _together(verdict: Verdict) -> str:
+    others = len(verdict.kill_set.pids) - 1 + verdict.kill_set.omitted
+    if not others:
+        return ""
+    return f" and {others} more with it"
+
+
+def _why(verdict: Verdict, snapshot: Snapshot, names: Names) -> str:
+    victim, other = verdict.victim, verdict.runner_up
+    if victim is None or other is None:
+        return "it is the only process there that can be killed"
+    rival = _rival(other, victim, names)
+    mine, its = _held(victim, snapshot), _held(other, snapshot)
+    adj, its_adj = victim.task.oom_score_adj, other.task.oom_score_adj
+    if victim.points == other.points:
+        return f"it and {rival} are level, and the kernel's order of scan decides"
+    if adj == its_adj:
+        return f"it holds {binary(mine)}, {binary(mine - its)} more than {rival}"
+    if adj < its_adj:
+        return (
+            f"its {binary(mine)} outweigh the {binary(its)} and higher oom_score_adj ({its_adj}) of {rival}"
+        )
+    if mine >= its:
+        return (
+            f"it holds {binary(mine)} at oom_score_adj {adj}, "
+            f"more of both than {rival} ({binary(its)} at {its_adj})"
+        )
+    return f"its oom_score_adj {adj} outweighs that {rival} holds more ({binary(its)} to its {binary(mine)})"
+
+
+def _rival(other: Candidate, victim: Candidate, names: Names) -> str:
+    name = f"runner-up {other.task.comm} (pid {other.task.pid}"
+    place = names.place(other.task.memcg)
+    mine = names.place(victim.task.memcg)
+    if place.pod_uid != mine.pod_uid:
+        return f"{name}, {f'pod {place.pod_name or place.pod_uid}' if place.pod_uid else 'host process'})"
+    if place.container != mine.container and place.container:
+        return f"{name}, container {place.container})"
+    return f"{name})"
+
+
+def _held(candidate: Candidate, snapshot: Snapshot) -> int:
+    page_size = snapshot.memory.page_size
+    return rss_swap_pgtables(candidate.task, snapshot.era, page_size) * page_size
+
+
+def _doubt(verdict: Verdict) -> str:
+    if verdict.confidence is Confidence.HIGH:
+        return ""
+    return f" (confidence {verdict.confidence})"
+
+
+def _short(text: str, characters: int) -> str:
+    """Keep both ends: the front of a path says whose it is, the end what it is."""
+    if len(text) <= characters:
+        return text
+    half = (characters - 3) // 2
+    return f"{text[:half]}...{text[-half:]}"
+
+
+def _fit(note: str) -> str:
+    encoded = note.encode("utf-8", "replace")
+    if len(encoded) <= NOTE_BYTES:
+        return encoded.decode()
+    return encoded[: NOTE_BYTES - 3].decode("utf-8", "ignore") + "..."

@@ -1,0 +1,135 @@
+"""The status of an OOMForecast: put together, and compared with the one before it. Pure."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from oomsayer.api.forecast import (
+    ForecastDomain,
+    ForecastProcess,
+    NextVictim,
+    OOMForecastStatus,
+    Risk,
+)
+from oomsayer.api.model import Model, StatusCondition
+from oomsayer.api.vocabulary import Condition, ConditionReason
+
+REFRESH = timedelta(minutes=15)
+"""A forecast that says nothing new is written again after this, to show that it is alive."""
+
+_NAMES_SHOWN = 3
+_FAR_SHARE = 1 / 8
+_NEAR_SHARE = 1 / 100
+
+
+def condition(
+    kind: Condition,
+    *,
+    holds: bool | None,
+    reason: ConditionReason,
+    message: str,
+    before: Iterable[StatusCondition],
+    now: datetime,
+    generation: int | None = None,
+) -> StatusCondition:
+    """A condition; its transition time is kept while its status is the same as before."""
+    word = {True: "True", False: "False", None: "Unknown"}[holds]
+    same = next((c for c in before if c.type == kind and c.status == word), None)
+    return StatusCondition.model_validate(
+        {
+            "type": kind.value,
+            "status": word,
+            "observed_generation": generation,
+            "last_transition_time": same.last_transition_time if same else now.replace(microsecond=0),
+            "reason": reason.value,
+            "message": message,
+        }
+    )
+
+
+def at_risk(current: Iterable[Risk], before: Iterable[StatusCondition], now: datetime) -> StatusCondition:
+    """The AtRisk condition of a fresh forecast."""
+    names = sorted({risk.domain_name for risk in current})
+    if not names:
+        return condition(
+            Condition.AT_RISK,
+            holds=False,
+            reason=ConditionReason.ENOUGH_HEADROOM,
+            message="every domain has more room than its threshold",
+            before=before,
+            now=now,
+        )
+    more = len(names) - _NAMES_SHOWN
+    shown = ", ".join(names[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
+    return condition(
+        Condition.AT_RISK,
+        holds=True,
+        reason=ConditionReason.UNDER_THRESHOLD,
+        message=f"near their OOM: {shown}",
+        before=before,
+        now=now,
+    )
+
+
+def document(part: Model) -> dict[str, Any]:
+    """A model as it is written to the API."""
+    return part.model_dump(by_alias=True, exclude_none=True, mode="json")
+
+
+def worth_writing(before: OOMForecastStatus | None, after: OOMForecastStatus) -> bool:
+    """Whether a status differs from the stored one by more than what fluctuates, or the stored one is old."""
+    if before is None or before.observed_at is None or after.observed_at is None:
+        return True
+    if after.observed_at - before.observed_at >= REFRESH or _essence(before) != _essence(after):
+        return True
+    domains = {d.path: d for d in before.domains}
+    return any(_moved(domains[d.path], d) for d in after.domains)
+
+
+def _moved(before: ForecastDomain, after: ForecastDomain) -> bool:
+    """Whether the room changed by an eighth of itself, and by more than 1 % of the limit."""
+    if before.headroom_bytes is None or after.headroom_bytes is None or not after.limit_bytes:
+        return before.headroom_bytes != after.headroom_bytes
+    change = abs(after.headroom_bytes - before.headroom_bytes)
+    return change > max(after.limit_bytes * _NEAR_SHARE, before.headroom_bytes * _FAR_SHARE)
+
+
+def _essence(status: OOMForecastStatus) -> tuple[Any, ...]:
+    return (
+        status.kernel,
+        status.era,
+        _next(status.next),
+        tuple(_domain(domain) for domain in status.domains),
+        status.risks,
+        tuple((c.type, c.status, c.reason) for c in status.conditions),
+    )
+
+
+def _next(line: NextVictim | None) -> tuple[Any, ...] | None:
+    if line is None:
+        return None
+    return line.domain, line.pid, line.comm, line.pod, line.container, line.confidence
+
+
+def _domain(domain: ForecastDomain) -> tuple[Any, ...]:
+    return (
+        domain.path,
+        domain.name,
+        domain.limit_bytes,
+        domain.confidence,
+        _process(domain.victim),
+        _process(domain.runner_up),
+        domain.kill_set.pids,
+        tuple(process.pid for process in domain.order),
+    )
+
+
+def _process(process: ForecastProcess | None) -> tuple[Any, ...] | None:
+    if process is None:
+        return None
+    return process.pid, process.comm, process.oom_score_adj, process.pod, process.container
+
+
+def conditions_by_type(status: OOMForecastStatus | None) -> Mapping[str, StatusCondition]:
+    """The conditions of a status."""
+    return {c.type: c for c in status.conditions} if status else {}
