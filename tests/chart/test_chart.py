@@ -1,0 +1,303 @@
+"""What the chart renders, for its defaults and for every values file in ci/."""
+
+import json
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from lab import tools
+from tests.chart.values_table import CHART, README, leaves, with_table
+
+from oomsayer.api import vocabulary
+
+CRDS = CHART.parents[1] / "crds"
+CASES = sorted((CHART / "ci").glob("*.yaml"))
+LABELS = {
+    "helm.sh/chart",
+    "app.kubernetes.io/name",
+    "app.kubernetes.io/instance",
+    "app.kubernetes.io/managed-by",
+}
+PODS = ("DaemonSet", "Deployment")
+
+Manifest = dict[str, Any]
+
+
+def helm(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    argv = [tools.tool("helm"), *arguments]
+    return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+
+
+def render(*arguments: str | Path) -> list[Manifest]:
+    done = helm("template", "oomsayer", CHART, "-n", "watch", *arguments)
+    assert done.returncode == 0, done.stderr
+    return [manifest for manifest in yaml.safe_load_all(done.stdout) if manifest]
+
+
+def refusal(*arguments: str) -> str:
+    done = helm("template", "oomsayer", CHART, "-n", "watch", *arguments)
+    assert done.returncode != 0, done.stdout
+    return done.stderr
+
+
+def one(manifests: Sequence[Manifest], kind: str, ending: str = "") -> Manifest:
+    found = [m for m in manifests if m["kind"] == kind and m["metadata"]["name"].endswith(ending)]
+    assert len(found) == 1, [m["metadata"]["name"] for m in found]
+    return found[0]
+
+
+def pod(manifests: Sequence[Manifest], kind: str) -> Manifest:
+    template: Manifest = one(manifests, kind)["spec"]["template"]
+    return template
+
+
+@pytest.fixture(scope="module", params=CASES, ids=lambda path: path.stem)
+def case(request: pytest.FixtureRequest) -> list[Manifest]:
+    return render("-f", request.param)
+
+
+@pytest.fixture(scope="module")
+def default() -> list[Manifest]:
+    return render()
+
+
+@pytest.mark.parametrize("values", CASES, ids=lambda path: path.stem)
+def test_lint_finds_nothing(values: Path) -> None:
+    done = helm("lint", "--strict", CHART, "-f", values)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "[WARNING]" not in done.stdout
+
+
+def test_every_object_carries_the_usual_labels(case: list[Manifest]) -> None:
+    assert {
+        m["metadata"]["name"] for m in case if not m["metadata"].get("labels", {}).keys() >= LABELS
+    } == set()
+
+
+def test_objects_are_unique(case: list[Manifest]) -> None:
+    names = [(m["kind"], m["metadata"]["name"]) for m in case]
+
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("kind", PODS)
+def test_pods_run_without_any_privilege(case: list[Manifest], kind: str) -> None:
+    spec = pod(case, kind)["spec"]
+
+    assert spec["securityContext"] == {
+        "runAsNonRoot": True,
+        "runAsUser": 65534,
+        "runAsGroup": 65534,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    assert [container["securityContext"] for container in spec["containers"]] == [
+        {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "privileged": False,
+            "capabilities": {"drop": ["ALL"]},
+        }
+    ]
+    assert spec.keys().isdisjoint({"hostPID", "hostIPC", "hostNetwork", "initContainers"})
+
+
+def test_the_agent_mounts_the_host_read_only(case: list[Manifest]) -> None:
+    spec = pod(case, "DaemonSet")["spec"]
+    paths = {volume["name"]: volume["hostPath"]["path"] for volume in spec["volumes"]}
+    mounts = {
+        paths[m["name"]]: (m["mountPath"], m["readOnly"]) for m in spec["containers"][0]["volumeMounts"]
+    }
+
+    assert mounts == {"/proc": ("/host/proc", True), "/sys/fs/cgroup": ("/host/sys/fs/cgroup", True)}
+
+
+def test_the_operator_mounts_nothing(case: list[Manifest]) -> None:
+    assert "volumes" not in pod(case, "Deployment")["spec"]
+
+
+def test_the_agent_runs_on_every_node_and_is_no_victim(default: list[Manifest]) -> None:
+    spec = pod(default, "DaemonSet")["spec"]
+
+    assert spec["tolerations"] == [{"operator": "Exists"}]
+    assert spec["priorityClassName"] == "system-node-critical"
+    assert "limits" in spec["containers"][0]["resources"]
+
+
+@pytest.mark.parametrize("kind", PODS)
+def test_a_slow_start_is_no_failure(case: list[Manifest], kind: str) -> None:
+    probe = pod(case, kind)["spec"]["containers"][0]["startupProbe"]
+
+    assert probe["periodSeconds"] * probe["failureThreshold"] >= 180
+
+
+@pytest.mark.parametrize("kind", PODS)
+def test_selectors_select_the_pods(case: list[Manifest], kind: str) -> None:
+    labels = pod(case, kind)["metadata"]["labels"]
+
+    assert one(case, kind)["spec"]["selector"]["matchLabels"].items() <= labels.items()
+
+
+@pytest.mark.parametrize("kind", PODS)
+def test_the_metrics_port_is_the_one_that_is_served(case: list[Manifest], kind: str) -> None:
+    container = pod(case, kind)["spec"]["containers"][0]
+    (port,) = container["ports"]
+
+    assert f"--metrics-address=:{port['containerPort']}" in container["args"]
+
+
+@pytest.mark.parametrize("kind", PODS)
+def test_pods_use_the_accounts_that_hold_the_rights(case: list[Manifest], kind: str) -> None:
+    account = pod(case, kind)["spec"]["serviceAccountName"]
+    role = one(case, "ClusterRoleBinding", "agent" if kind == "DaemonSet" else "operator")
+
+    assert role["subjects"] == [{"kind": "ServiceAccount", "name": account, "namespace": "watch"}]
+
+
+def test_all_that_an_agent_may_do(case: list[Manifest]) -> None:
+    assert one(case, "ClusterRole", "agent")["rules"] == [
+        {
+            "apiGroups": [vocabulary.GROUP],
+            "resources": [vocabulary.REPORT_PLURAL],
+            "verbs": ["create", "get", "patch"],
+        }
+    ]
+
+
+def test_no_rights_by_wildcard_and_none_on_secrets(case: list[Manifest]) -> None:
+    rules = [rule for m in case if m["kind"] in {"ClusterRole", "Role"} for rule in m["rules"]]
+    named = {name for rule in rules for key in ("apiGroups", "resources", "verbs") for name in rule[key]}
+
+    assert named.isdisjoint({"*", "secrets", "configmaps", "nodes", "escalate", "bind", "impersonate"})
+
+
+def test_the_role_names_the_lease_that_the_operator_takes(default: list[Manifest]) -> None:
+    names = [rule["resourceNames"] for rule in one(default, "Role")["rules"] if "resourceNames" in rule]
+
+    assert names == [[vocabulary.LEASE_NAME]]
+
+
+@pytest.mark.parametrize("component", ["agent", "operator"])
+def test_admission_policies_are_about_the_accounts_in_use(default: list[Manifest], component: str) -> None:
+    policy = one(default, "ValidatingAdmissionPolicy", component)
+    binding = one(default, "ValidatingAdmissionPolicyBinding", component)
+    (condition,) = policy["spec"]["matchConditions"]
+
+    expected = f'request.userInfo.username == "system:serviceaccount:watch:oomsayer-{component}"'
+    assert condition["expression"] == expected
+    assert policy["spec"]["failurePolicy"] == "Fail"
+    assert binding["spec"] == {"policyName": policy["metadata"]["name"], "validationActions": ["Deny"]}
+
+
+def test_the_charts_crds_are_those_of_the_repository(default: list[Manifest]) -> None:
+    plain = {m["metadata"]["name"]: m["spec"] for m in map(_load, CRDS.glob("*.yaml"))}
+
+    assert {
+        m["metadata"]["name"]: m["spec"] for m in default if m["kind"] == "CustomResourceDefinition"
+    } == plain
+
+
+@pytest.mark.parametrize(("keep", "kept"), [("true", {"keep"}), ("false", {None})])
+def test_an_uninstall_keeps_the_crds(keep: str, kept: set[str | None]) -> None:
+    crds = [m for m in render("--set", f"crds.keep={keep}") if m["kind"] == "CustomResourceDefinition"]
+
+    assert {m["metadata"].get("annotations", {}).get("helm.sh/resource-policy") for m in crds} == kept
+
+
+def test_crds_and_admission_policies_can_come_from_elsewhere() -> None:
+    kinds = {m["kind"] for m in render("-f", CHART / "ci" / "services-values.yaml")}
+
+    assert not kinds & {"CustomResourceDefinition", "ValidatingAdmissionPolicy"}
+
+
+def test_monitors_select_the_pods_and_their_port() -> None:
+    manifests = render("-f", CHART / "ci" / "monitoring-values.yaml")
+    for kind, component in zip(PODS, ("agent", "operator"), strict=True):
+        template = pod(manifests, kind)
+        monitor = one(manifests, "PodMonitor", component)
+        policy = one(manifests, "NetworkPolicy", component)
+        labels = template["metadata"]["labels"].items()
+        port = template["spec"]["containers"][0]["ports"][0]["name"]
+
+        assert monitor["spec"]["selector"]["matchLabels"].items() <= labels
+        assert [e["port"] for e in monitor["spec"]["podMetricsEndpoints"]] == [port]
+        assert monitor["metadata"]["labels"]["release"] == "prometheus"
+        assert policy["spec"]["podSelector"]["matchLabels"].items() <= labels
+        assert [p["port"] for p in policy["spec"]["ingress"][0]["ports"]] == [port]
+
+
+def test_service_monitors_select_services_that_select_the_pods() -> None:
+    manifests = render("-f", CHART / "ci" / "services-values.yaml")
+    for kind, component in zip(PODS, ("agent", "operator"), strict=True):
+        service = one(manifests, "Service", f"{component}-metrics")
+        monitor = one(manifests, "ServiceMonitor", component)
+        template = pod(manifests, kind)
+        ports = template["spec"]["containers"][0]["ports"]
+
+        assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+        assert service["spec"]["selector"].items() <= template["metadata"]["labels"].items()
+        assert [p["port"] for p in service["spec"]["ports"]] == [p["containerPort"] for p in ports]
+
+
+def test_custom_values_arrive() -> None:
+    manifests = render("-f", CHART / "ci" / "custom-values.yaml")
+    agent, operator = (pod(manifests, kind)["spec"] for kind in PODS)
+
+    assert one(manifests, "DaemonSet")["metadata"]["name"] == "watch-agent"
+    assert agent["containers"][0]["image"] == "registry.example.com/tools/oomsayer:1.2.3"
+    assert agent["containers"][0]["args"][-2:] == ["--interval=0.5", "--verbose"]
+    assert agent["imagePullSecrets"] == [{"name": "registry"}]
+    assert "affinity" in agent
+    assert operator["serviceAccountName"] == "existing"
+    assert "priorityClassName" not in operator
+    assert one(manifests, "Deployment")["spec"]["replicas"] == 2
+    assert [m["metadata"]["name"] for m in manifests if m["kind"] == "ServiceAccount"] == ["watch-agent"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "complaint"),
+    [
+        ("agent.interval=often", "/agent/interval"),
+        ("agent.interval=0", "/agent/interval"),
+        ("agent.resource.limits=1", "'resource' not allowed"),
+        ("operator.replicas=0", "/operator/replicas"),
+        ("image.pullPolicy=Sometimes", "/image/pullPolicy"),
+        ("metrics.podMonitor.interval=soon", "/metrics/podMonitor/interval"),
+        ("fullnameOverride=Not_A_Name", "/fullnameOverride"),
+        ("privileged=true", "'privileged' not allowed"),
+    ],
+)
+def test_a_bad_value_is_refused_by_name(setting: str, complaint: str) -> None:
+    assert complaint in refusal("--set", setting)
+
+
+def test_an_account_that_nobody_makes_is_refused() -> None:
+    complaint = refusal("--set", "agent.serviceAccount.create=false")
+
+    assert "agent.serviceAccount.name is empty and agent.serviceAccount.create is false" in complaint
+
+
+def test_an_old_cluster_is_refused() -> None:
+    assert "kubeVersion: >=1.30.0-0" in refusal("--kube-version", "1.29.9")
+
+
+def test_every_value_has_a_description_and_a_default() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    undescribed = [path for path, _, text in leaves(schema, values) if not text.endswith(".")]
+
+    assert undescribed == []
+
+
+def test_the_readme_lists_every_value() -> None:
+    text = README.read_text()
+
+    assert with_table(text) == text, "run: PYTHONPATH=. python tests/chart/values_table.py"
+
+
+def _load(path: Path) -> Manifest:
+    manifest: Manifest = yaml.safe_load(path.read_text())
+    return manifest
