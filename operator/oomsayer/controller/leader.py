@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from oomsayer.api.vocabulary import LEASE_NAME
 from oomsayer.controller.apiserver import ApiError, ApiServer
 
 log = logging.getLogger(__name__)
 
-LEASE_NAME = "oomsayer-operator"
 LEASE_SECONDS = 45.0
 """How long others wait for a leader that says nothing."""
 RENEW_DEADLINE = 30.0
