@@ -84,6 +84,10 @@ def task_of(pid: int, snapshot: Snapshot) -> Task:
     return next(task for task in snapshot.tasks if task.pid == pid)
 
 
+def _count(path: Path, key: str) -> int:
+    return next(int(line.split()[1]) for line in path.read_text().splitlines() if line.split()[0] == key)
+
+
 class Cgroup:
     """A memory cgroup of a test's own."""
 
@@ -107,6 +111,14 @@ class Cgroup:
             (self.directory / "cgroup.subtree_control").write_text("+memory")
         self._below.append(Cgroup(self.directory / name, f"{self.path}/{name}", self.version))
         return self._below[-1]
+
+    def kills(self) -> int:
+        """How many processes the OOM killer has taken here and below."""
+        if self.version == 2:
+            return _count(self.directory / "memory.events", "oom_kill")
+        # On v1 a kill counts in the victim's own cgroup alone.
+        here = _count(self.directory / "memory.oom_control", "oom_kill")
+        return here + sum(below.kills() for below in self._below)
 
     def remove(self) -> None:
         """End the processes that were brought here, and take the cgroup away with all below it."""

@@ -4,7 +4,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.live.stage import PATIENCE_SECONDS, Actor, Cgroup, until
+from tests.live.stage import Actor, Cgroup, until
 
 from oomsayer.kernel.domain import DomainKind
 from oomsayer.kernel.verdict import Verdict, verdicts
@@ -31,16 +31,21 @@ def cast(actors: Start, cgroup: Cgroup, roles: dict[str, tuple[int, int]]) -> di
     return company
 
 
-def fill_until_killed(writer: Actor, path: Path, company: dict[str, Actor]) -> str:
+def fill_until_killed(writer: Actor, path: Path, cgroup: Cgroup, company: dict[str, Actor]) -> str:
     """Fill a tmpfs file, which no process's badness counts, until somebody is killed; who it is."""
     living = [name for name, actor in company.items() if actor.ending() is None]
+
+    def dead() -> list[str] | None:
+        return [name for name in living if company[name].ending() is not None] or None
+
+    before = cgroup.kills()
     for _ in range(LIMIT // MIB * 2):
         writer.tell(f"fill {path} {MIB}")
-        dead = [name for name in living if company[name].ending() is not None]
-        if dead:
-            assert [company[name].ending() for name in dead] == [-signal.SIGKILL]
-            return dead[0]
-    raise AssertionError(f"{path} took {LIMIT * 2} bytes and nobody was killed within {PATIENCE_SECONDS} s")
+        if cgroup.kills() > before:
+            (victim,) = until(dead)
+            assert company[victim].ending() == -signal.SIGKILL
+            return victim
+    raise AssertionError(f"{path} took {LIMIT * 2} bytes and nobody was killed")
 
 
 def test_the_kernel_takes_them_in_the_order_told(actors: Start, cgroup: Cgroup) -> None:
@@ -60,7 +65,7 @@ def test_the_kernel_takes_them_in_the_order_told(actors: Start, cgroup: Cgroup) 
 
     tmpfs = Path(f"/dev/shm/oomsayer-test-{writer.pid}")  # noqa: S108 - a name with the pid in it, on tmpfs
     try:
-        assert [fill_until_killed(writer, tmpfs, company) for _ in company] == told[:3]
+        assert [fill_until_killed(writer, tmpfs, cgroup, company) for _ in company] == told[:3]
     finally:
         tmpfs.unlink(missing_ok=True)
 
@@ -82,7 +87,7 @@ def test_a_cgroup_that_contains_another_takes_from_both(actors: Start, cgroup: C
 
     tmpfs = Path(f"/dev/shm/oomsayer-test-{writer.pid}")  # noqa: S108 - a name with the pid in it, on tmpfs
     try:
-        assert [fill_until_killed(writer, tmpfs, company) for _ in company] == told[:2]
+        assert [fill_until_killed(writer, tmpfs, cgroup, company) for _ in company] == told[:2]
     finally:
         tmpfs.unlink(missing_ok=True)
 
