@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from oomsayer.cli.text import valid
 from oomsayer.forecast.headroom import headroom
 from oomsayer.kernel.snapshot import Memory, Snapshot
-from oomsayer.kernel.verdict import Candidate, Verdict
+from oomsayer.kernel.verdict import Candidate, Kill, Verdict
 from oomsayer.kubelet.cgroups import owner
 
 
@@ -58,10 +58,16 @@ def _domain(verdict: Verdict, snapshot: Snapshot) -> dict[str, object]:
         "margin_pages": verdict.margin_pages,
         "kill_set": list(kill_set.pids),
         "oom_group": None if kill_set.oom_group is None else valid(kill_set.oom_group),
-        "order": [_candidate(kill.victim) for kill in verdict.order],
+        "order": [_kill(kill) for kill in verdict.order],
         "assumptions": [valid(assumption) for assumption in verdict.assumptions],
         "confidence": verdict.confidence.value,
     }
+
+
+def _kill(kill: Kill) -> dict[str, object]:
+    group = kill.kill_set.oom_group
+    with_it = {"kill_set": list(kill.kill_set.pids), "oom_group": None if group is None else valid(group)}
+    return {**(_candidate(kill.victim) or {}), **with_it}
 
 
 def _candidate(candidate: Candidate | None) -> dict[str, object] | None:
