@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.live.stage import Actor, Cgroup
+from tests.live.stage import Actor, Cgroup, KernelLog
 
 from oomsayer.node.cgroupfs import memory_mount
 
@@ -34,3 +34,12 @@ def cgroup() -> Iterator[Cgroup]:
     made = Cgroup(mount.directory / name, f"/{name}", mount.version)
     yield made
     made.remove()
+
+
+@pytest.fixture
+def kernel_log() -> Iterator[KernelLog]:
+    if not os.access("/dev/kmsg", os.R_OK):
+        pytest.skip("the kernel's log cannot be read here: run as root")
+    log = KernelLog()
+    yield log
+    log.close()

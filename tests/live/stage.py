@@ -1,6 +1,7 @@
 """Processes and cgroups of a test's own."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -84,8 +85,29 @@ def task_of(pid: int, snapshot: Snapshot) -> Task:
     return next(task for task in snapshot.tasks if task.pid == pid)
 
 
-def _count(path: Path, key: str) -> int:
-    return next(int(line.split()[1]) for line in path.read_text().splitlines() if line.split()[0] == key)
+class KernelLog:
+    """The kernel's log from now on."""
+
+    def __init__(self) -> None:
+        self._fd = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
+        os.lseek(self._fd, 0, os.SEEK_END)
+        self.killed: list[int] = []
+
+    def read(self) -> list[int]:
+        """The pids that the OOM killer has taken, in its order."""
+        while True:
+            try:
+                record = os.read(self._fd, 8192)
+            except BlockingIOError:
+                return self.killed
+            except BrokenPipeError:
+                continue  # records were overwritten before they were read: go on with the next
+            match = re.search(rb"Killed process (\d+) \(", record)
+            if match:
+                self.killed.append(int(match[1]))
+
+    def close(self) -> None:
+        os.close(self._fd)
 
 
 class Cgroup:
@@ -111,14 +133,6 @@ class Cgroup:
             (self.directory / "cgroup.subtree_control").write_text("+memory")
         self._below.append(Cgroup(self.directory / name, f"{self.path}/{name}", self.version))
         return self._below[-1]
-
-    def kills(self) -> int:
-        """How many processes the OOM killer has taken here and below."""
-        if self.version == 2:
-            return _count(self.directory / "memory.events", "oom_kill")
-        # On v1 a kill counts in the victim's own cgroup alone.
-        here = _count(self.directory / "memory.oom_control", "oom_kill")
-        return here + sum(below.kills() for below in self._below)
 
     def remove(self) -> None:
         """End the processes that were brought here, and take the cgroup away with all below it."""

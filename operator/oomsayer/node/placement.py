@@ -44,6 +44,7 @@ class Placement:
     places: dict[int, Place] = field(default_factory=dict)
     base: str | None = ROOT
     strays: int = 0
+    _resolved: dict[str | None, Place | None] = field(default_factory=dict)
 
     def of(self, process: Process) -> Place:
         """Where a process is charged: the root for one outside the tree, which is counted."""
@@ -57,9 +58,14 @@ class Placement:
         listed = self.places.get(process.pid)
         if listed is not None:
             return listed
-        if process.cgroup is None or self.base is None:
+        if process.cgroup not in self._resolved:
+            self._resolved[process.cgroup] = self._resolve(process.cgroup)
+        return self._resolved[process.cgroup]
+
+    def _resolve(self, cgroup: str | None) -> Place | None:
+        if cgroup is None or self.base is None:
             return None
-        path = pidcgroup.absolute(process.cgroup, self.base)
+        path = pidcgroup.absolute(cgroup, self.base)
         if path is None:
             return None
         if path not in self.homes:

@@ -27,6 +27,8 @@ _YOUNG = 5
 """For how many samples a process counts as young."""
 _RESERVE = 64
 """File descriptors left to the rest of the program."""
+_ADJ_BYTES = 8
+"""More than oom_score_adj ever holds."""
 _TID_LIMIT = 4096
 """How many threads of an exited leader are tried."""
 
@@ -40,6 +42,7 @@ class Process:
         stat: of the process; of a live thread where the leader has exited.
         status: likewise.
         adj: oom_score_adj.
+        adj_raw: the same as its file gives it.
         rss_pages: from the era's counter.
         cgroup: as its cgroup file gives it, None where that could not be read.
         placed: whether that cgroup was found in the tree; if not it is read anew.
@@ -50,6 +53,7 @@ class Process:
     stat: PidStat
     status: PidStatus
     adj: int = 0
+    adj_raw: bytes = b""
     rss_pages: int = 0
     cgroup: str | None = None
     placed: bool = False
@@ -63,6 +67,8 @@ class _Known:
     stat: PidStat | None = None
     process: Process | None = None
     samples: int = 0
+    settled: bool = False
+    """While its stat stays as it is, nothing else of it need be read."""
 
 
 class Unreadable:
@@ -158,24 +164,39 @@ class ProcessTable:
 
     def _update(self, pid: int, entry: _Known, adj_fd: int, era: Era, *, swap_in_use: bool) -> None:
         if entry.adj_fd >= 0 and entry.stat is not None and entry.stat.kernel_thread:
-            os.pread(adj_fd, 16, 0)
+            os.pread(adj_fd, _ADJ_BYTES, 0)
             return
         raw = read_record(f"{pid}/stat", self._proc)
+        if raw != entry.raw or not entry.settled or swap_in_use or (pid + self._sample) % REFRESH == 0:
+            self._update_stat(pid, entry, raw, era, swap_in_use=swap_in_use)
+        adj = os.pread(adj_fd, _ADJ_BYTES, 0)
+        process = entry.process
+        if process is not None and process.adj_raw != adj:
+            value = number(adj)
+            if value is None:
+                raise ValueError("its oom_score_adj is empty")
+            process.adj, process.adj_raw = value, adj
+            process.revision = next(self._revisions)
+
+    def _update_stat(self, pid: int, entry: _Known, raw: bytes, era: Era, *, swap_in_use: bool) -> None:
         entry.samples += 1
-        if raw != entry.raw or entry.stat is None or entry.stat.vsize_bytes == 0:
+        stat = entry.stat
+        if raw != entry.raw or stat is None or stat.vsize_bytes == 0:
             stat = pidstat.parse(raw)
             if stat is None:
                 raise ValueError("its stat file is cut short")
             if entry.stat is not None and entry.stat.start_time != stat.start_time:
                 entry.process, entry.samples = None, 1
             entry.raw, entry.stat = raw, stat
-        self._update_memory(pid, entry, entry.stat, era, swap_in_use=swap_in_use)
-        adj = number(os.pread(adj_fd, 16, 0))
-        if adj is None:
-            raise ValueError("its oom_score_adj is empty")
-        if entry.process is not None and entry.process.adj != adj:
-            entry.process.adj = adj
-            entry.process.revision += 1
+        self._update_memory(pid, entry, stat, era, swap_in_use=swap_in_use)
+        process = entry.process
+        entry.settled = (
+            process is not None
+            and process.placed
+            and entry.samples > _YOUNG
+            and stat.vsize_bytes > 0
+            and era.rss_source is RssSource.STAT
+        )
 
     def _update_memory(self, pid: int, entry: _Known, stat: PidStat, era: Era, *, swap_in_use: bool) -> None:
         place = str(pid)

@@ -14,34 +14,57 @@ from oomsayer.node.processes import Process
 Compare = Callable[[int, int], Order | None]
 
 
-def sharers(processes: Iterable[Process], compare: Compare | None) -> tuple[dict[int, int], list[str]]:
-    """By pid, a number that those sharing a memory have in common; and what was assumed, in sentences.
-
-    Args:
-        processes: all of them.
-        compare: kcmp, None where pids mean other processes to the reader.
-    """
-    alike: dict[int, list[Process]] = {}
-    for process in processes:
-        alike.setdefault(process.stat.vsize_bytes, []).append(process)
-    shared: dict[int, int] = {}
-    assumed: list[str] = []
-    for group in alike.values():
-        if len(group) > 1:
-            unproved = _proved(group, compare, shared)
-            assumed.extend(_assumed(unproved, shared))
-    return shared, assumed
+_Identities = tuple[tuple[int, int, str], ...]
 
 
-def _proved(group: list[Process], compare: Compare | None, shared: dict[int, int]) -> list[Process]:
-    """Note those that kcmp says share; return those that it may not be asked about."""
-    if compare is None:
-        return group
-    open_to_us = [process.pid for process in group if compare(process.pid, process.pid) is Order.SAME]
+class Sharing:
+    """Finds who shares, and remembers it for processes that are still the same and run the same program."""
+
+    def __init__(self, compare: Compare | None) -> None:
+        """Start with nothing known.
+
+        Args:
+            compare: kcmp, None where pids mean other processes to the reader.
+        """
+        self._compare = compare
+        self._known: dict[_Identities, dict[int, int]] = {}
+
+    def sharers(self, processes: Iterable[Process], *, anew: bool) -> tuple[dict[int, int], list[str]]:
+        """By pid, a number that those sharing a memory have in common; and what was assumed, in sentences.
+
+        Args:
+            processes: all of them.
+            anew: ask kcmp again about those that are known.
+        """
+        alike: dict[int, list[Process]] = {}
+        for process in processes:
+            alike.setdefault(process.stat.vsize_bytes, []).append(process)
+        known: dict[_Identities, dict[int, int]] = {}
+        shared: dict[int, int] = {}
+        assumed: list[str] = []
+        for group in alike.values():
+            if len(group) == 1:
+                continue
+            found: dict[int, int] | None = None
+            if self._compare is not None:
+                identities = tuple((p.pid, p.stat.start_time, p.stat.comm) for p in group)
+                found = None if anew else self._known.get(identities)
+                if found is None:
+                    found = _proved([process.pid for process in group], self._compare)
+                known[identities] = found
+                shared.update((pid, mm) for pid, mm in found.items() if mm)
+            assumed.extend(_assumed([p for p in group if found is None or p.pid not in found], shared))
+        self._known = known
+        return shared, assumed
+
+
+def _proved(pids: list[int], compare: Compare) -> dict[int, int]:
+    """By pid that kcmp may be asked about: the lowest pid of those who share its memory, 0 for one alone."""
+    open_to_us = [pid for pid in pids if compare(pid, pid) is Order.SAME]
+    proved = dict.fromkeys(open_to_us, 0)
     for run in _runs(open_to_us, compare):
-        shared.update(dict.fromkeys(run, min(run)))
-    asked = set(open_to_us)
-    return [process for process in group if process.pid not in asked]
+        proved.update(dict.fromkeys(run, min(run)))
+    return proved
 
 
 def _runs(pids: list[int], compare: Compare) -> Iterator[list[int]]:

@@ -9,11 +9,12 @@ from pathlib import Path
 from oomsayer.kernel.badness import oom_score
 from oomsayer.kernel.era import Detection, detect
 from oomsayer.kernel.snapshot import OOM_SCORE_ADJ_MIN, Memory, Snapshot, Task, Unkillable
-from oomsayer.node import cpustat, kcmp, meminfo, pidstat, sharing, sysctl, zoneinfo
+from oomsayer.node import cpustat, kcmp, meminfo, pidstat, sysctl, zoneinfo
 from oomsayer.node.files import number, read_if_there, read_record
 from oomsayer.node.namespace import same_pids
 from oomsayer.node.placement import MemcgReader, Place
 from oomsayer.node.processes import REFRESH, Process, ProcessTable, Unreadable, keep_open_default, pids
+from oomsayer.node.sharing import Sharing
 
 _KTHREADD = 2
 _WITNESSES = 3
@@ -68,7 +69,7 @@ class Scanner:
         self._page_size = os.sysconf("SC_PAGE_SIZE")
         keep = keep_open_default() if keep_open is None else keep_open
         self._processes = ProcessTable(self._proc, self._memcgs.version, keep)
-        self._kcmp = kcmp.compare if same_pids(root) else None
+        self._sharing = Sharing(kcmp.compare if same_pids(root) else None)
         self._samples = 0
         self._release = sysctl.osrelease(self._proc)
         self._detection: Detection | None = None
@@ -99,7 +100,7 @@ class Scanner:
         processes.sort(key=lambda process: (process.stat.start_time, process.pid))
         # The tree comes after the processes, so that the cgroup of each is in it unless it is gone again.
         placement = self._memcgs.read(swap=memory.swap_total_bytes > 0)
-        shared, assumed = sharing.sharers(processes, self._kcmp)
+        shared, assumed = self._sharing.sharers(processes, anew=self._samples % REFRESH == 0)
         initial = self._initial_pid_namespace()
         tasks = [
             self._task(process, placement.of(process), shared.get(process.pid, 0), init=initial)
