@@ -1,7 +1,7 @@
 from collections.abc import Iterator
 
 import pytest
-from tests.api.server import ApiServer, Installation, eventually, install, report
+from tests.api.server import NAMESPACE, ApiServer, Installation, eventually, install, report
 
 
 @pytest.fixture(scope="session")
@@ -26,12 +26,12 @@ def in_force(installation: Installation) -> None:
     """Wait until the admission policies are enforced, which takes a moment after their creation."""
     agent = installation.agent("somewhere")
     operator = installation.operator()
-    pod = ("pod", "operator-0", "-n", "oomsayer")
+    pod = f"/api/v1/namespaces/{NAMESPACE}/pods/operator-0"
     label = {"metadata": {"labels": {"probe": "probe"}}}
     eventually(
         lambda: "may not write" in agent.create_refused(report("probe")), "the agent's admission policy"
     )
     eventually(
-        lambda: "annotations only" in operator.patch_refused(*pod, patch=label),
+        lambda: "annotations only" in operator.patch_refused(pod, label),
         "the operator's admission policy",
     )

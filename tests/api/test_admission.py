@@ -5,6 +5,11 @@ import json
 import pytest
 from tests.api.server import NAMESPACE, Installation, Json, report
 
+from oomsayer.api.vocabulary import Annotation
+
+REPORTS = "/apis/oomsayer.dev/v1alpha1/nodememoryreports"
+PODS = "/api/v1/namespaces/default/pods"
+
 
 def owned_by(item: dict[str, Json], node: Json, **other: str) -> dict[str, Json]:
     owner = {
@@ -22,9 +27,9 @@ def test_an_agent_writes_the_report_of_its_own_node(installed: Installation) -> 
     node = installed.api_server.node("own")
 
     agent.kubectl("create", "-f", "-", stdin=json.dumps(owned_by(report("own"), node)))
-    agent.patch("nodememoryreports", "own", patch={"status": {"cpus": 7}})
+    assert agent.patch_refused(f"{REPORTS}/own", {"status": {"cpus": 7}}, dry_run=False) == ""
 
-    written = agent.get("nodememoryreports", "own")
+    written = installed.api_server.get("nodememoryreports", "own")
     assert written["status"]["cpus"] == 7
     assert written["metadata"]["ownerReferences"][0]["name"] == "own"
 
@@ -34,7 +39,7 @@ def test_an_agent_cannot_write_another_nodes_report(installed: Installation) -> 
     installed.api_server.apply(report("node-b"))
     reason = "the agent on node node-a may not write the NodeMemoryReport of "
 
-    assert reason + "node-b" in agent.patch_refused("nmr", "node-b", patch={"status": {"cpus": 7}})
+    assert reason + "node-b" in agent.patch_refused(f"{REPORTS}/node-b", {"status": {"cpus": 7}})
     assert reason + "node-c" in agent.create_refused(report("node-c"))
 
 
@@ -70,12 +75,14 @@ def test_the_operator_annotates_pods(installed: Installation) -> None:
     installed.api_server.pod("annotated", "node-p")
     installed.api_server.kubectl("annotate", "pod", "annotated", "example.com/theirs=kept")
 
-    operator.patch("pod", "annotated", patch={"metadata": {"annotations": {"oomsayer.dev/oom-risk": "x"}}})
+    pod = f"{PODS}/annotated"
+    set_it, remove_it = ({"metadata": {"annotations": {Annotation.RISK: value}}} for value in ("x", None))
+    assert operator.patch_refused(pod, set_it, dry_run=False) == ""
     both = installed.api_server.get("pod", "annotated")["metadata"]["annotations"]
-    operator.patch("pod", "annotated", patch={"metadata": {"annotations": {"oomsayer.dev/oom-risk": None}}})
+    assert operator.patch_refused(pod, remove_it, dry_run=False) == ""
     theirs = installed.api_server.get("pod", "annotated")["metadata"]["annotations"]
 
-    assert both == {"example.com/theirs": "kept", "oomsayer.dev/oom-risk": "x"}
+    assert both == {"example.com/theirs": "kept", Annotation.RISK: "x"}
     assert theirs == {"example.com/theirs": "kept"}
 
 
@@ -100,7 +107,7 @@ def test_the_operator_changes_nothing_else_about_a_pod(
     installed.api_server.pod("guarded", "node-p")
     installed.api_server.kubectl("annotate", "--overwrite", "pod", "guarded", "example.com/theirs=kept")
 
-    refusal = operator.patch_refused("pod", "guarded", patch=patch)
+    refusal = operator.patch_refused(f"{PODS}/guarded", patch)
 
     assert f"{field}: the operator may" in refusal
 
@@ -110,5 +117,7 @@ def test_the_administrator_may_still_do_both(installed: Installation) -> None:
     admin.node("node-p")
     admin.pod("free", "node-p")
 
-    assert admin.patch_refused("pod", "free", patch={"metadata": {"labels": {"app": "x"}}}) == ""
+    admin.patch("pod", "free", patch={"metadata": {"labels": {"app": "x"}}})
+
+    assert admin.get("pod", "free")["metadata"]["labels"] == {"app": "x"}
     assert admin.create_refused(report("any-node")) == ""

@@ -162,7 +162,7 @@ def test_all_that_an_agent_may_do(case: list[Manifest]) -> None:
         {
             "apiGroups": [vocabulary.GROUP],
             "resources": [vocabulary.REPORT_PLURAL],
-            "verbs": ["create", "get", "patch"],
+            "verbs": ["create", "patch"],
         }
     ]
 
