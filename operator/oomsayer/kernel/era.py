@@ -68,6 +68,7 @@ ERAS: tuple[Era, ...] = (
         signed=False,
         root_bonus=True,
         sacrifice_child=True,
+        tie=Tie.FIRST,
         pgtables="pte+pmd",
     ),
     Era(

@@ -1,0 +1,215 @@
+r"""The kernel's own words in a line of any log: whatever was put in front of them is taken off.
+
+dmesg in all its forms, journalctl (short, iso, json, export), /dev/kmsg, syslog of RFC 3164 and 5424, consoles,
+container logs, and cloud exports that wrap a line in JSON. What looks like none of these is left as it is.
+
+Source: dmesg(1), journalctl(1), Documentation/ABI/testing/dev-kmsg, RFC 3164, RFC 5424, the CRI logging format.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+_MOST_PREFIXES = 10
+_DEEPEST_JSON = 4
+
+
+class LogLine(NamedTuple):
+    """One line of a log. A tuple, not a dataclass: logs have millions.
+
+    Attributes:
+        source: who wrote it, as far as the line tells (a host and a way of logging); lines of different
+            sources never belong to one report. Empty for a bare line, which belongs to the one before.
+        seconds: since boot, None where not shown.
+        text: the kernel's message.
+    """
+
+    source: str
+    seconds: float | None
+    text: str
+
+
+_ANSI = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|[@-Z\\^_])")
+_TAG = r"(?:(?P<host_{0}>[^\s:\[\]\"{{}}]{{1,255}}) )?(?:kernel|[\w./()-]{{1,64}}\[\d+\]|(?<= )[\w./()-]{{1,64}}): ?"
+_NAME = r"[^\s\[\]:,;=\"/]{1,6}"
+_CLOCK = r"\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?"
+_ZONE = r"(?: ?(?:Z|[A-Z]{3,4}|[+-]\d\d:?\d\d))?"
+_ISO = rf"\d{{4}}-\d\d-\d\d[T ]{_CLOCK}{_ZONE}"
+_BSD = rf"(?:{_NAME} )?{_NAME} {{0,2}}\d{{1,2}} (?:\d{{4}} )?{_CLOCK}(?: \d{{4}}| [A-Z]{{3,4}}(?: \d{{4}})?)?"
+_FULL = rf"{_NAME} {_ISO}"
+_UNIX = r"\d{9,10}\.\d{1,9}"
+_CALLER = r"(?:\[ *[TC]\d+\])?"
+
+_PREFIX = re.compile(
+    "|".join(
+        (
+            r"(?P<kmsg>\d+,\d+,(?P<usec>\d{1,18}),[^;\s]*;)",
+            r"(?P<rfc5424><\d{1,3}>\d \S+ (?P<host_5424>\S+) \S+ \S+ \S+ (?:-|(?:\[[^\]]*\])+) ?\ufeff?)",
+            r"(?P<level><\d{1,3}>)",
+            rf"(?P<date>(?:{_ISO}|{_FULL}|{_BSD}|{_UNIX}):? +(?:{_TAG.format('date')})?)",
+            rf"(?P<uptime>\[ *(?P<seconds>\d{{1,12}}\.\d{{1,9}})(?: *<[ \d.+]*>)?\]{_CALLER}:? ?)",
+            rf"(?P<bracket>\[(?: *\+\d+\.\d+|{_ISO}|{_FULL}|{_BSD})\]{_CALLER}:? ?)",
+            r"(?P<facility>(?:kern|user|daemon|syslog|local\d) *: *"
+            r"(?:emerg|alert|crit|err|error|warn|warning|notice|info|debug) *: ?)",
+            r"(?P<tag>(?:(?P<host_tag>[^\s:\[\]\"{}]{1,255}) )?kernel: ?)",
+            r"(?P<cri>std(?:out|err) [FP] )",
+            r"(?P<field>MESSAGE=)",
+            r"(?P<pod>\[pod/[^\]\s]*\] ?)",
+        )
+    )
+)
+_PRETTY = re.compile(
+    r"\s*\"(?:MESSAGE|message|textPayload|log|msg|LogMessage|SyslogMessage|@message)\"\s*:\s*"
+    r"(\"(?:[^\"\\]|\\.)*\")\s*,?\s*$"
+)
+_MESSAGE_KEYS = (
+    "MESSAGE",
+    "message",
+    "textPayload",
+    "log",
+    "msg",
+    "LogMessage",
+    "SyslogMessage",
+    "@message",
+    "body",
+)
+_NESTED_KEYS = ("jsonPayload", "_source", "fields", "data", "result")
+_HOST_KEYS = (
+    "_HOSTNAME",
+    "hostname",
+    "host",
+    "Computer",
+    "HostName",
+    "node_name",
+    "instance_id",
+    "@logStream",
+    "logStreamName",
+)
+_UPTIME_KEYS = ("_SOURCE_MONOTONIC_TIMESTAMP", "__MONOTONIC_TIMESTAMP")
+
+
+def log_lines(raw: str) -> Iterator[LogLine]:
+    """The kernel's messages in one line of a log: several where a JSON record holds a text of many lines."""
+    line = raw.strip("\r\n\x00\ufeff")
+    if "\x1b" in line:
+        line = _ANSI.sub("", line)
+    yield from _unwrapped(line, "", None, 0)
+
+
+def _unwrapped(line: str, source: str, seconds: float | None, depth: int) -> Iterator[LogLine]:
+    peeled = _peeled(line, source, seconds)
+    if depth == _DEEPEST_JSON:
+        yield peeled
+        return
+    record = _json_record(peeled.text)
+    if record is None:
+        yield peeled
+        return
+    message, host, uptime = record
+    inner = f"json {host}" if host or not peeled.source else peeled.source
+    lines = message.splitlines() or [""]
+    for part in lines:
+        yield from _unwrapped(part, inner, uptime if uptime is not None else peeled.seconds, depth + 1)
+
+
+def _peeled(line: str, source: str, seconds: float | None) -> LogLine:
+    """A line without the prefixes that are known, at most so many."""
+    at = 0
+    way, host = "", ""
+    for _ in range(_MOST_PREFIXES):
+        match = _PREFIX.match(line, at)
+        if match is None:
+            break
+        at = match.end()
+        host = host or match["host_5424"] or match["host_date"] or match["host_tag"] or ""
+        way = way or _way(match)
+        if match["usec"]:
+            seconds = int(match["usec"]) / 1e6
+        elif match["seconds"]:
+            seconds = float(match["seconds"])
+    if way or host:
+        source = f"{source} {way} {host}".strip()
+    return LogLine(source, seconds, line[at:])
+
+
+def _way(match: re.Match[str]) -> str:
+    """How the line was logged, said so coarsely that all lines of one log agree."""
+    kind = match.lastgroup or ""
+    return _WAYS.get(kind, "")
+
+
+_WAYS = {
+    "kmsg": "kmsg",
+    "rfc5424": "dated",
+    "date": "dated",
+    "tag": "dated",
+    "uptime": "ring",
+    "bracket": "ring",
+}
+
+
+def _json_record(text: str) -> tuple[str, str, float | None] | None:
+    """Message, host and seconds since boot of a line that is a JSON record; None for any other line."""
+    if text.startswith("{"):
+        try:
+            record = json.loads(text.rstrip().rstrip(","))
+        except (ValueError, RecursionError):
+            return None
+        return _record(record)
+    if '"' in text:
+        pretty = _PRETTY.match(text)
+        if pretty:
+            try:
+                return str(json.loads(pretty[1])), "", None
+            except ValueError:
+                return None
+    return None
+
+
+def _record(record: object) -> tuple[str, str, float | None] | None:
+    if not isinstance(record, dict):
+        return None
+    message = _message(record)
+    host = _host(record)
+    for key in _NESTED_KEYS:
+        nested = record.get(key)
+        if message is None and isinstance(nested, dict):
+            message, host = _message(nested), host or _host(nested)
+    if message is None:
+        return None
+    return message, host, _uptime(record)
+
+
+def _message(record: dict[str, object]) -> str | None:
+    for key in _MESSAGE_KEYS:
+        value = record.get(key)
+        if isinstance(value, str):
+            return value
+        # journalctl writes a message that is no UTF-8 as a list of its bytes.
+        if isinstance(value, list) and value and all(isinstance(b, int) and 0 <= b < 256 for b in value):  # noqa: PLR2004 - a byte
+            return bytes(value).decode("utf-8", "backslashreplace")
+    return None
+
+
+def _host(record: dict[str, object]) -> str:
+    places: list[object] = [record]
+    for key in ("resource", "labels", "kubernetes"):
+        nested = record.get(key)
+        places.append(nested)
+        if isinstance(nested, dict):
+            places.append(nested.get("labels"))
+    for place in places:
+        if isinstance(place, dict):
+            for key in _HOST_KEYS:
+                if isinstance(place.get(key), str):
+                    return str(place[key])
+    return ""
+
+
+def _uptime(record: dict[str, object]) -> float | None:
+    for key in _UPTIME_KEYS:
+        value = record.get(key)
+        if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 18:  # noqa: PLR2004 - far beyond any uptime
+            return int(value) / 1e6
+    return None

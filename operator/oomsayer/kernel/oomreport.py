@@ -1,0 +1,878 @@
+"""An OOM report as the kernel printed it: gathered from log lines, whole or in parts, nothing concluded yet.
+
+A report is a header ("... invoked oom-killer"), the numbers of what ran out, a table of the candidates, one line
+that sums the choice up (5.0+) and a line for each process killed. Any part may be missing: logs are cut, the
+kernel's rate limit swallows headers, people paste pieces.
+
+Source: dump_header(), dump_tasks(), oom_kill_process() in mm/oom_kill.c, mem_cgroup_print_oom_info() in
+mm/memcontrol.c, show_free_areas() in mm/show_mem.c; 3.10 to 7.1.
+"""
+
+import re
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import ClassVar, NamedTuple, TypeAlias
+
+from oomsayer.kernel.logline import LogLine, log_lines
+
+MOST_ROWS = 50_000
+"""How many rows of one table are kept; Linux's own default for the number of processes is 32,768."""
+MOST_BYTES_A_LINE = 65_536
+_MOST_SOURCES = 64
+_MOST_KILLED = 10_000
+_MOST_WRAPS = 4
+_IDLE_IN_REPORT = 5_000
+"""How many lines of something else may stand inside a report: call traces, per-CPU lists, other messages."""
+_IDLE_AFTER_KILL = 200
+_REMEMBERED = 256
+_PID_FRESH_SECONDS = 600
+"""How long a pid that was killed is taken for the same process when a later table shows it."""
+UNLIMITED_KB = 2**52
+"""A limit of so many kB or more means none: kernels print their largest counter."""
+
+
+class TaskRow(NamedTuple):
+    """One row of the table. A tuple, not a dataclass: a log may hold a hundred thousand.
+
+    It carries what oom_badness() asks of a task. Pages, but for pgtables_bytes.
+
+    Attributes:
+        pid: first column: the thread that still has the memory, mostly the process itself.
+        tgid: the process.
+        uid: as the kernel counts users.
+        comm: as printed.
+        oom_score_adj: -1000 to 1000.
+        rss_pages: resident.
+        swap_pages: swapped out; None where the kernel printed no such column (before 3.7).
+        pgtables: bytes (4.15+), or page-table pages.
+        total_vm: address space, which tells the page size.
+    """
+
+    pid: int
+    tgid: int
+    uid: int
+    comm: str
+    oom_score_adj: int
+    rss_pages: int
+    swap_pages: int | None
+    pgtables: int
+    total_vm: int
+
+
+class Killed(NamedTuple):
+    """One "Killed process" line; kB, None where not printed."""
+
+    pid: int
+    comm: str
+    total_vm_kb: int | None = None
+    rss_kb: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """Usage and limit of one counter of a memory cgroup in kB; a limit of None is unlimited."""
+
+    usage_kb: int
+    limit_kb: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The line "oom-kill:constraint=...": who was chosen, where. Fields that were not printed are None."""
+
+    constraint: str
+    nodemask: str | None
+    mems_allowed: str | None
+    cpuset: str | None
+    oom_memcg: str | None
+    global_oom: bool
+    task_memcg: str | None
+    comm: str | None
+    pid: int | None
+    uid: int | None
+
+
+@dataclass(slots=True)
+class OomReport:
+    """What was found of one report. Mutable while it is read, left alone afterwards.
+
+    Attributes:
+        source: of its lines, see LogLine.
+        seconds: since boot at its first line, where shown.
+        header: who asked for memory, None without the header line.
+        order: of that request, -1 for sysrq-f.
+        kernel: release, as `uname -r`.
+        cpu: number of the CPU that printed it.
+        cpuset, mems_allowed, nodemask: of the allocating task, up to 4.20 from the header.
+        columns: names of the table's columns between pid and name, empty without the table's header.
+        rows: by first column.
+        rows_dropped: rows beyond MOST_ROWS, or broken.
+        wide_pid: the table's header is the one of 4.19 and later.
+        summary: the line of 5.0 and later.
+        chosen: pid, comm and score of "Kill process ... or sacrifice child" (up to 5.0).
+        killed: in order, each pid once.
+        killed_prefixed: a "Killed process" line came with its reason in front (5.1+).
+        killed_with_uid: and with UID and page tables behind (5.4+).
+        allocating: the reason names vm.oom_kill_allocating_task.
+        oom_group: the cgroup that died as one.
+        memory, memsw, swap: the cgroup's counters.
+        task_memcg, oom_memcg: from "Task in A killed as a result of limit of B" and the statistics' heading.
+        memcg_words: a phrase that only a memory cgroup's OOM prints was seen.
+        node_words: a phrase that only an OOM of the machine prints was seen.
+        sysrq: started by hand.
+        ram_pages, reserved_pages, swap_total_kb: of the machine.
+        node_present_kb: by NUMA node, from the zones.
+        exiting: pid and comm of the chosen one that was already exiting.
+        no_killable: the kernel found nobody.
+        panicked: why it panicked, None where it did not.
+        since, until: kernel releases between which the format lies.
+        buddy_kb: smallest block of the free lists: the page size in kB.
+        unlimited_kb: an unlimited counter as printed, which tells the page size too.
+        swap_total_before_kb: total swap as an earlier line of the same source said, None where none did.
+        killed_before: comm by pid of who was killed earlier in the same log, lately.
+    """
+
+    source: str = ""
+    seconds: float | None = None
+    header: str | None = None
+    order: int | None = None
+    kernel: str | None = None
+    cpu: int | None = None
+    cpuset: str | None = None
+    mems_allowed: str | None = None
+    nodemask: str | None = None
+    columns: tuple[str, ...] = ()
+    rows: dict[int, TaskRow] = field(default_factory=dict)
+    rows_dropped: int = 0
+    wide_pid: bool | None = None
+    summary: Summary | None = None
+    chosen: tuple[int, str, int] | None = None
+    killed: list[Killed] = field(default_factory=list)
+    killed_prefixed: bool = False
+    killed_with_uid: bool = False
+    allocating: bool = False
+    oom_group: str | None = None
+    memory: Limit | None = None
+    memsw: Limit | None = None
+    swap: Limit | None = None
+    task_memcg: str | None = None
+    oom_memcg: str | None = None
+    memcg_words: bool = False
+    node_words: bool = False
+    sysrq: bool = False
+    ram_pages: int | None = None
+    reserved_pages: int | None = None
+    swap_total_kb: int | None = None
+    node_present_kb: dict[int, int] = field(default_factory=dict)
+    exiting: tuple[int, str] | None = None
+    no_killable: bool = False
+    panicked: str | None = None
+    since: tuple[int, int] = (3, 0)
+    until: tuple[int, int] = (99, 0)
+    buddy_kb: int | None = None
+    unlimited_kb: int | None = None
+    swap_total_before_kb: int | None = None
+    killed_before: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the kernel's decision was seen."""
+        return bool(self.killed or self.exiting or self.no_killable or self.panicked)
+
+    def row_of(self, pid: int) -> TaskRow | None:
+        """The row of a process, by the thread that was printed or by the process."""
+        row = self.rows.get(pid)
+        return row or next((row for row in self.rows.values() if row.tgid == pid), None)
+
+
+_HEADER = re.compile(
+    r"^(?P<comm>.*?) invoked oom-killer"
+    r"(?:: gfp_mask=0x[0-9a-f]+(?:\([^)]*\))?)?(?:, nodemask=(?P<nodemask>\(null\)|[\d,-]*))?"
+    r"(?:,\s+order=(?P<order>-?\d{1,4}))?(?:, oom_score_adj=(?P<adj>-?\d{1,5}))?"
+)
+_RELEASE = re.compile(r"(?:Not tainted|Tainted:[^#]*?)\s+(\d{1,3}\.\d{1,4}\S*)\s*(?:#|$)")
+_BOOT = re.compile(r"Linux version (\d{1,3}\.\d{1,4}\S*) ")
+_CPU = re.compile(r"CPU: (\d{1,6}) (UID: \d+ )?PID: ")
+_CPUSET = re.compile(r" cpuset=(?P<cpuset>.*) mems_allowed=(?P<mems>[\d,-]*)\s*$")
+_SUMMARY = re.compile(
+    r"oom-kill:constraint=CONSTRAINT_(?P<constraint>\w+)"
+    r"(?:,nodemask=(?P<nodemask>\(null\)|[\d,-]*))?"
+    r"(?:,cpuset=(?P<cpuset>.*?),mems_allowed=(?P<mems>[\d,-]*))?"
+    r"(?:,oom_memcg=(?P<domain>.*?)|(?P<global>,global_oom))?"
+    r"(?:,task_memcg=(?P<memcg>.*?))?(?:,task=(?P<comm>.*),pid=(?P<pid>\d{1,10}),uid=(?P<uid>\d{1,10}))?\s*$"
+)
+_CHOSEN = re.compile(r"Kill process (\d{1,10}) \((.*)\) score (\d{1,20}) or sacrifice child")
+_SHARING = re.compile(r"Kill process (\d{1,10}) \((.*)\) sharing same memory")
+_KILLED = re.compile(
+    r"(?P<msg>Memory cgroup out of memory|Out of memory(?: \([^)]*\))?|[A-Z][\w ]*?)?(?:: )?"
+    r"Killed process (?P<pid>\d{1,10})(?:, UID:? ?\d+,?)? \((?P<comm>.*)\)"
+    r"(?:,? total-vm:(?P<vm>\d{1,18})kB, anon-rss:(?P<anon>\d{1,18})kB, file-rss:(?P<file>\d{1,18})kB"
+    r"(?:, shmem-rss:(?P<shmem>\d{1,18})kB)?(?P<tail>, UID:\d+ pgtables:\d+kB oom_score_adj:-?\d+)?)?"
+)
+_GROUP = re.compile(r"Tasks in (/.*) are going to be killed due to memory\.oom\.group set")
+_TASK_IN = re.compile(r"Task in (?P<memcg>/.*) killed as a result of limit of (?P<domain>/.*?)\s*$")
+_LIMIT_OF = re.compile(r"Memory limit reached of cgroup (/.*?)\s*$")
+_STATS = re.compile(r"Memory cgroup stats for (/.*?):(?: |$)")
+_COUNTER = re.compile(
+    r"(?P<what>memory|memory\+swap|swap|kmem): usage (?P<usage>\d{1,20})kB, limit (?P<limit>\d{1,20})kB, failcnt"
+)
+_EXITING = re.compile(r"OOM victim (\d{1,10}) \((.*)\) is already exiting")
+_NO_KILLABLE = re.compile(r"no killable process|System is deadlocked on memory", re.IGNORECASE)
+_PANIC = re.compile(r"Out of memory:? (.*panic_on_oom is enabled)")
+_RAM = re.compile(r"(\d{1,15}) pages (?:of )?RAM\b")
+_RESERVED = re.compile(r"(\d{1,15}) (?:pages reserved|reserved pages)")
+_SWAP_TOTAL = re.compile(r"Total swap = (\d{1,15})kB")
+_SWAP_ON = re.compile(r"Adding (\d{1,15})k swap on ")
+_ZONE = re.compile(r"(?:Node (?P<node>\d{1,5}) )?\w+ free:\d+kB .*?\bpresent:(?P<present>\d{1,15})kB")
+_BUDDY = re.compile(r"(?:DMA\d*|Normal|Movable|HighMem): \d+\*(\d{1,4})kB ")
+_TABLE = re.compile(r"\[ *pid *\]((?: +\w+)+) +name\s*$")
+_ANY_ROW = re.compile(rb"\[\s*(\d{1,10})\]((?:\s+-?\d{1,20}){7,12})\s(.*)$", re.DOTALL)
+_ROW_START = re.compile(rb"\[\s*\d{1,10}\](?:\s+-?\d{1,20}){2,12}\s*$")
+_WORDS = (
+    b"oom",
+    b"ill",
+    b" limit",
+    b"OOM victim",
+    b"omm: ",
+    b"mems_allowed=",
+    b" RAM",
+    b"reserved",
+    b"otal swap",
+    b"present:",
+    b"kB (",
+    b"-Info",
+    b"cgroup",
+    b"swap on ",
+    b"Linux version",
+    b"workingset_refault",
+    b"percpu ",
+    b"sec_pagetables",
+    b"vmalloc ",
+    b"Out of memory",
+    b"eadlocked",
+    b"rss",
+)
+_FEATURES: tuple[tuple[re.Pattern[str], tuple[int, int] | None, tuple[int, int] | None], ...] = (
+    (re.compile(r"(?:^|\s)percpu \d+\s*$"), (5, 9), None),
+    (re.compile(r"(?:^|\s)workingset_refault_anon \d+\s*$"), (5, 9), None),
+    (re.compile(r"(?:^|\s)workingset_refault \d+\s*$"), None, (5, 8)),
+    (re.compile(r"(?:^|\s)vmalloc \d+\s*$"), (5, 18), None),
+    (re.compile(r"(?:^|\s)sec_pagetables[ :]\d+"), (6, 1), None),
+    (re.compile(r"Memory cgroup min protection \d+kB"), (6, 19), None),
+)
+"""What dates a report that shows no release: first and last mainline release that prints it."""
+_DEFAULT_COLUMNS = {
+    7: ("uid", "tgid", "total_vm", "rss", "pgtables_bytes", "swapents", "oom_score_adj"),
+    8: ("uid", "tgid", "total_vm", "rss", "nr_ptes", "nr_pmds", "swapents", "oom_score_adj"),
+    10: (
+        "uid",
+        "tgid",
+        "total_vm",
+        "rss",
+        "rss_anon",
+        "rss_file",
+        "rss_shmem",
+        "pgtables_bytes",
+        "swapents",
+        "oom_score_adj",
+    ),
+}
+_PAGE_TABLE_COLUMNS = ("nr_ptes", "nr_pmds", "nr_puds")
+
+
+def _limit(match: re.Match[str]) -> Limit:
+    limit = int(match["limit"])
+    return Limit(int(match["usage"]), None if limit >= UNLIMITED_KB else limit)
+
+
+class _Table:
+    """How the rows of one table are read: the columns are those that its header names."""
+
+    def __init__(self, columns: tuple[str, ...]) -> None:
+        self.columns = columns
+        self.pattern = re.compile(
+            rb"\[\s*(\d{1,10})\]((?:\s+-?\d{1,20}){%d})(?:\s(.*))?$" % len(columns), re.DOTALL
+        )
+        place = {name: index for index, name in enumerate(columns)}
+        self.known = {"tgid", "rss", "oom_score_adj"} <= place.keys()
+        self._place = place
+        self._tables = [place[name] for name in _PAGE_TABLE_COLUMNS if name in place]
+
+    def row(self, match: re.Match[bytes]) -> TaskRow:
+        """One row, its numbers taken by the names of their columns."""
+        values = [int(number) for number in match[2].split()]
+        place = self._place
+        swap = place.get("swapents")
+        if "pgtables_bytes" in place:
+            pgtables = values[place["pgtables_bytes"]]
+        else:
+            pgtables = sum(values[index] for index in self._tables)
+        return TaskRow(
+            int(match[1]),
+            values[place["tgid"]],
+            values[place["uid"]] if "uid" in place else -1,
+            (match[3] or b"").rstrip(b"\r\n").decode("utf-8", "backslashreplace"),
+            values[place["oom_score_adj"]],
+            values[place["rss"]],
+            None if swap is None else values[swap],
+            pgtables,
+            values[place["total_vm"]] if "total_vm" in place else 0,
+        )
+
+
+class _Source:
+    """What is known of one writer of lines: the report it is in the middle of, and what it said before."""
+
+    def __init__(self) -> None:
+        self.report: OomReport | None = None
+        self.table: _Table | None = None
+        self.marker = b""
+        self.kernel: str | None = None
+        self.swap_total_kb: int | None = None
+        self.dead: OrderedDict[int, tuple[str, float | None]] = OrderedDict()
+        self.pending = ""
+        self.wraps = 0
+        self.idle = 0
+
+
+_LineReader: TypeAlias = "Callable[[OomReportReader, _Source, LogLine], bool]"
+
+
+class OomReportReader:
+    """Gathers reports from lines, fed in order. Memory stays bounded whatever is fed."""
+
+    def __init__(self) -> None:
+        self._sources: OrderedDict[str, _Source] = OrderedDict({"": _Source()})
+        self._current = self._sources[""]
+        self._done: deque[OomReport] = deque()
+        self._seen: OrderedDict[int, None] = OrderedDict()
+
+    @property
+    def attentive(self) -> bool:
+        """Whether the lines that follow may belong to a report that has begun."""
+        source = self._current
+        report = source.report
+        if report is None:
+            return False
+        return source.idle < (_IDLE_AFTER_KILL if report.ended else _IDLE_IN_REPORT)
+
+    def take(self) -> Iterator[OomReport]:
+        """The reports that are finished, each once."""
+        while self._done:
+            yield self._done.popleft()
+
+    def close(self) -> Iterator[OomReport]:
+        """The reports that are finished, those cut off by the end of the log too."""
+        for source in self._sources.values():
+            self._finish(source)
+        yield from self.take()
+
+    def feed(self, raw: bytes) -> None:
+        """Read one line, without its line feed."""
+        if len(raw) > MOST_BYTES_A_LINE:
+            raw = raw[:MOST_BYTES_A_LINE]
+        source = self._current
+        if (
+            source.table is not None
+            and source.report is not None
+            and not source.pending
+            and self._row(source, raw)
+        ):
+            return
+        source.idle += 1
+        if not any(word in raw for word in _WORDS):
+            if source.pending:
+                self._unwrap(source, raw.decode("utf-8", "backslashreplace"))
+            elif _ANY_ROW.search(raw) or _ROW_START.search(raw):
+                self._read(raw)
+            return
+        self._read(raw)
+
+    def _row(self, source: _Source, raw: bytes) -> bool:
+        """Read the line as a row of the open table, if it is one and from the same writer."""
+        table, report = source.table, source.report
+        if (
+            table is None
+            or report is None
+            or raw[:1] in b'{"'
+            or (source.marker and source.marker not in raw)
+        ):
+            return False
+        match = table.pattern.search(raw)
+        if match is None or match[3] is None or report.ended:
+            return False
+        self._add_row(source, report, table.row(match))
+        return True
+
+    @staticmethod
+    def _add_row(source: _Source, report: OomReport, row: TaskRow) -> None:
+        source.idle = 0
+        if len(report.rows) >= MOST_ROWS:
+            report.rows_dropped += 1
+        elif row.pid not in report.rows:
+            report.rows[row.pid] = row
+
+    def _read(self, raw: bytes) -> None:
+        source = self._current
+        text = raw.decode("utf-8", "backslashreplace")
+        for line in log_lines(text):
+            source = self._source(line, raw)
+            if source.pending and self._unwrap(source, line.text):
+                continue
+            self._message(source, line)
+
+    def _source(self, line: LogLine, raw: bytes) -> _Source:
+        if not line.source:
+            return self._current
+        source = self._sources.get(line.source)
+        if source is None:
+            source = self._sources[line.source] = _Source()
+            if len(self._sources) > _MOST_SOURCES:
+                self._finish(self._sources.popitem(last=False)[1])
+        if source is not self._current:
+            host = line.source.rpartition(" ")[2]
+            source.marker = b" " + host.encode() + b" " if line.source.startswith("dated ") else b""
+            if source.marker not in raw:
+                source.marker = b""
+            self._sources.move_to_end(line.source)
+            self._current = source
+        return source
+
+    def _message(self, source: _Source, line: LogLine) -> None:
+        text = line.text
+        for word, reader in self._READERS:
+            if word in text and reader(self, source, line):
+                source.idle = 0
+                return
+        self._odd_row(source, text)
+
+    def _open(self, source: _Source, line: LogLine) -> OomReport:
+        """The report that a line belongs to; a new one where none is open."""
+        if source.report is None:
+            source.report = OomReport(
+                source=line.source,
+                seconds=line.seconds,
+                kernel=None,
+                swap_total_before_kb=source.swap_total_kb,
+                killed_before=self._lately_dead(source, line.seconds),
+            )
+            source.table = None
+        return source.report
+
+    @staticmethod
+    def _lately_dead(source: _Source, now: float | None) -> dict[int, str]:
+        return {
+            pid: comm
+            for pid, (comm, then) in source.dead.items()
+            if then is None or now is None or 0 <= now - then < _PID_FRESH_SECONDS
+        }
+
+    def _new(self, source: _Source, line: LogLine) -> OomReport:
+        self._finish(source)
+        return self._open(source, line)
+
+    def _finish(self, source: _Source) -> None:
+        report, source.report, source.table, source.pending = source.report, None, None, ""
+        if report is None:
+            return
+        report.kernel = report.kernel or source.kernel
+        if report.swap_total_kb is not None:
+            source.swap_total_kb = report.swap_total_kb
+        for killed in report.killed:
+            source.dead[killed.pid] = (killed.comm, report.seconds)
+            if len(source.dead) > _REMEMBERED * 4:
+                source.dead.popitem(last=False)
+        print_of = _fingerprint(report)
+        if print_of in self._seen:
+            return
+        self._seen[print_of] = None
+        if len(self._seen) > _REMEMBERED:
+            self._seen.popitem(last=False)
+        self._done.append(report)
+
+    def _wrapped(self, source: _Source, text: str) -> None:
+        """Keep a line that breaks off, in case a console broke it in two."""
+        source.pending, source.wraps = text[:MOST_BYTES_A_LINE], 0
+
+    def _unwrap(self, source: _Source, text: str) -> bool:
+        """Join a line to the one that broke off before it; whether they made sense together."""
+        joined, source.pending = source.pending + text, ""
+        line = LogLine("", None, joined)
+        if "oom-kill:" in joined:
+            match = _SUMMARY.search(joined)
+            if match and match["pid"]:
+                self._summary(source, line)
+                return True
+        elif _ROW_START.search(source_tail := joined.encode()) is None and _ANY_ROW.search(source_tail):
+            self._odd_row(source, joined)
+            return True
+        source.wraps += 1
+        if source.wraps < _MOST_WRAPS and "oom-kill:" in joined and "Killed process" not in text:
+            source.pending = joined[:MOST_BYTES_A_LINE]
+            return True
+        return False
+
+    # Readers of one kind of line each: whether the line was of that kind.
+
+    def _header(self, source: _Source, line: LogLine) -> bool:
+        match = _HEADER.search(line.text)
+        if match is None:
+            return False
+        report = source.report
+        comm = match["comm"].rpartition("kernel: ")[2].strip()
+        order = int(match["order"]) if match["order"] else None
+        # The same header again, before anything else came, is a copy of the line.
+        if report and report.header == comm and report.order == order and _only_header(report):
+            return True
+        if report and report.header is None and report.order is None and _only_header(report):
+            report.seconds = line.seconds
+        else:
+            report = self._new(source, line)
+        report.header, report.order = comm, order
+        report.sysrq = report.order == -1
+        report.nodemask = match["nodemask"]
+        return True
+
+    def _release(self, source: _Source, line: LogLine) -> bool:
+        boot = _BOOT.search(line.text)
+        if boot:
+            self._finish(source)
+            source.kernel, source.swap_total_kb = boot[1], None
+            source.dead.clear()
+            return True
+        match = _RELEASE.search(line.text)
+        if match is None or source.report is None:
+            return False
+        report = source.report
+        report.kernel = source.kernel = match[1]
+        cpu = _CPU.search(line.text)
+        if cpu:
+            report.cpu = int(cpu[1])
+            if cpu[2]:
+                report.since = max(report.since, (6, 11))
+        return True
+
+    def _header_cpuset(self, source: _Source, line: LogLine) -> bool:
+        match = _CPUSET.search(line.text)
+        if match is None or source.report is None:
+            return False
+        source.report.cpuset, source.report.mems_allowed = match["cpuset"], match["mems"]
+        return True
+
+    def _columns(self, source: _Source, line: LogLine) -> bool:
+        match = _TABLE.search(line.text)
+        if match is None:
+            return False
+        columns = tuple(match[1].split())
+        table = _Table(columns)
+        if not table.known or len(columns) > 16:  # noqa: PLR2004 - no kernel prints so many
+            return False
+        report = self._open(source, line)
+        if report.columns == columns and source.table is not None and not report.ended:
+            return True
+        if report.rows or report.ended:
+            report = self._new(source, line)
+        report.columns, source.table = columns, table
+        report.wide_pid = "[  pid  ]" in line.text
+        if report.wide_pid:
+            report.since = max(report.since, (4, 19))
+        elif "pgtables_bytes" in columns:
+            report.since, report.until = max(report.since, (4, 15)), min(report.until, (4, 18))
+        elif "nr_pmds" in columns:
+            report.since, report.until = max(report.since, (4, 0)), min(report.until, (4, 14))
+        elif "nr_ptes" in columns:
+            report.since, report.until = max(report.since, (3, 7)), min(report.until, (4, 0))
+        else:
+            report.until = min(report.until, (3, 6))
+        if "rss_anon" in columns:
+            report.since = max(report.since, (6, 8))
+        return True
+
+    def _odd_row(self, source: _Source, text: str) -> None:
+        """A row outside the fast way: wrapped in something, broken by a console, or without a table's header."""
+        raw = text.encode("utf-8", "surrogateescape")
+        report = source.report
+        if source.table is not None and report is not None and not report.ended:
+            match = source.table.pattern.search(raw)
+            if match and match[3] is not None:
+                self._add_row(source, report, source.table.row(match))
+            elif _ROW_START.search(raw):
+                self._wrapped(source, text)
+            return
+        match = _ANY_ROW.search(raw)
+        columns = _DEFAULT_COLUMNS.get(len(match[2].split())) if match else None
+        if columns is None or match is None:
+            return
+        line = LogLine("", None, text)
+        report = self._new(source, line) if report is not None and report.ended else self._open(source, line)
+        source.table = _Table(columns)
+        again = source.table.pattern.search(raw)
+        if again:
+            self._add_row(source, report, source.table.row(again))
+
+    def _summary(self, source: _Source, line: LogLine) -> bool:
+        match = _SUMMARY.search(line.text)
+        if match is None or match["pid"] is None:
+            if "uid=" not in line.text[-40:]:
+                self._wrapped(source, line.text)
+            if match is None:
+                return "oom-kill:constraint=" in line.text and self._new_if_ended(source, line)
+        summary = Summary(
+            constraint=match["constraint"],
+            nodemask=match["nodemask"],
+            mems_allowed=match["mems"],
+            cpuset=match["cpuset"],
+            oom_memcg=match["domain"],
+            global_oom=bool(match["global"]),
+            task_memcg=match["memcg"],
+            comm=match["comm"],
+            pid=int(match["pid"]) if match["pid"] else None,
+            uid=int(match["uid"]) if match["uid"] else None,
+        )
+        report = self._open(source, line)
+        if report.summary == summary:
+            return True
+        if (report.summary and report.summary.pid is not None) or report.ended:
+            report = self._new(source, line)
+        report.summary = summary
+        report.since = max(report.since, (5, 0))
+        return True
+
+    def _new_if_ended(self, source: _Source, line: LogLine) -> bool:
+        if self._open(source, line).ended:
+            self._new(source, line)
+        return True
+
+    def _chosen(self, source: _Source, line: LogLine) -> bool:
+        sharing = _SHARING.search(line.text)
+        if sharing:
+            report = self._open(source, line)
+            _add_killed(report, Killed(int(sharing[1]), sharing[2]))
+            return True
+        match = _CHOSEN.search(line.text)
+        if match is None:
+            return False
+        chosen = (int(match[1]), match[2], int(match[3]))
+        report = self._open(source, line)
+        if report.chosen == chosen:
+            return True
+        if report.chosen or report.ended:
+            report = self._new(source, line)
+        report.chosen = chosen
+        report.until = min(report.until, (5, 1))
+        self._reason(report, line.text)
+        return True
+
+    @staticmethod
+    def _reason(report: OomReport, text: str) -> None:
+        if "Memory cgroup out of memory" in text:
+            report.memcg_words = True
+        elif "Out of memory" in text:
+            report.node_words = True
+        if "oom_kill_allocating_task" in text:
+            report.allocating = True
+
+    def _killed(self, source: _Source, line: LogLine) -> bool:
+        match = _KILLED.search(line.text)
+        if match is None:
+            return False
+        killed = Killed(
+            int(match["pid"]),
+            match["comm"],
+            int(match["vm"]) if match["vm"] else None,
+            sum(int(match[k] or 0) for k in ("anon", "file", "shmem")) if match["anon"] else None,
+        )
+        report = self._open(source, line)
+        if not _belongs(report, killed):
+            report = self._new(source, line)
+        _add_killed(report, killed)
+        if match["msg"]:
+            report.killed_prefixed = True
+            report.since = max(report.since, (5, 1))
+            self._reason(report, line.text)
+        if match["tail"]:
+            report.killed_with_uid = True
+            report.since = max(report.since, (5, 4))
+        return True
+
+    def _group(self, source: _Source, line: LogLine) -> bool:
+        match = _GROUP.search(line.text)
+        if match is None:
+            return False
+        self._open(source, line).oom_group = match[1]
+        return True
+
+    def _cgroups(self, source: _Source, line: LogLine) -> bool:
+        task_in, limit_of, stats = (p.search(line.text) for p in (_TASK_IN, _LIMIT_OF, _STATS))
+        match = task_in or limit_of or stats
+        if match is None:
+            return False
+        report = self._open(source, line)
+        if report.ended:
+            report = self._new(source, line)
+        report.memcg_words = True
+        if task_in:
+            report.task_memcg, report.oom_memcg = task_in["memcg"], task_in["domain"]
+        else:
+            report.oom_memcg = report.oom_memcg or match[1]
+        return True
+
+    def _counter(self, source: _Source, line: LogLine) -> bool:
+        match = _COUNTER.search(line.text)
+        if match is None:
+            return False
+        report = self._open(source, line)
+        if report.ended:
+            report = self._new(source, line)
+        limit = _limit(match)
+        report.memcg_words = True
+        if limit.limit_kb is None:
+            report.unlimited_kb = int(match["limit"])
+        if match["what"] == "memory":
+            report.memory = limit
+        elif match["what"] == "memory+swap":
+            report.memsw = limit
+        elif match["what"] == "swap":
+            report.swap = limit
+        return True
+
+    def _machine(self, source: _Source, line: LogLine) -> bool:
+        text = line.text
+        adding = _SWAP_ON.search(text)
+        if adding:
+            source.swap_total_kb = (source.swap_total_kb or 0) + int(adding[1])
+            return True
+        report = source.report
+        if report is None or report.ended:
+            return False
+        for pattern, name in (
+            (_RAM, "ram_pages"),
+            (_RESERVED, "reserved_pages"),
+            (_SWAP_TOTAL, "swap_total_kb"),
+        ):
+            match = pattern.search(text)
+            if match:
+                setattr(report, name, int(match[1]))
+                report.node_words = True
+                return True
+        zone = _ZONE.search(text)
+        if zone:
+            node = int(zone["node"] or 0)
+            report.node_present_kb[node] = report.node_present_kb.get(node, 0) + int(zone["present"])
+            return True
+        buddy = _BUDDY.search(text)
+        if buddy:
+            report.buddy_kb = int(buddy[1])
+            return True
+        if "Mem-Info:" in text:
+            report.node_words = True
+            return True
+        return False
+
+    def _ends(self, source: _Source, line: LogLine) -> bool:
+        exiting = _EXITING.search(line.text)
+        panic = _PANIC.search(line.text)
+        if not exiting and not panic and not _NO_KILLABLE.search(line.text):
+            return False
+        report = self._open(source, line)
+        if exiting:
+            if report.ended:
+                report = self._new(source, line)
+            report.exiting = (int(exiting[1]), exiting[2])
+        elif panic:
+            report.panicked = panic[1]
+        else:
+            report.no_killable = True
+        return True
+
+    def _trace(self, source: _Source, line: LogLine) -> bool:
+        report = source.report
+        if report is None or report.ended:
+            return False
+        if "mem_cgroup_out_of_memory" in line.text or "mem_cgroup_oom" in line.text:
+            report.memcg_words = True
+        elif "moom_callback" in line.text:
+            report.sysrq = True
+        else:
+            return False
+        return True
+
+    def _features(self, source: _Source, line: LogLine) -> bool:
+        report = source.report
+        if report is None or report.ended:
+            return False
+        for pattern, since, until in _FEATURES:
+            if pattern.search(line.text):
+                report.since = max(report.since, since or report.since)
+                report.until = min(report.until, until or report.until)
+                return True
+        return False
+
+    _READERS: ClassVar[tuple[tuple[str, _LineReader], ...]] = (
+        ("invoked oom-killer", _header),
+        ("oom-kill:", _summary),
+        ("Killed process", _killed),
+        ("Kill process", _chosen),
+        ("memory.oom.group", _group),
+        (" name", _columns),
+        (": usage ", _counter),
+        ("cgroup", _cgroups),
+        ("killed as a result", _cgroups),
+        ("ainted", _release),
+        ("Linux version", _release),
+        ("mems_allowed=", _header_cpuset),
+        ("kB", _machine),
+        (" RAM", _machine),
+        ("reserved", _machine),
+        ("k swap on", _machine),
+        ("Mem-Info", _machine),
+        ("OOM victim", _ends),
+        ("killable", _ends),
+        ("deadlocked", _ends),
+        ("panic_on_oom", _ends),
+        ("oom_callback", _trace),
+        ("mem_cgroup_o", _trace),
+        ("p", _features),
+        ("workingset", _features),
+        ("vmalloc", _features),
+    )
+    """Which reader to ask for a line that holds a word."""
+
+
+def _only_header(report: OomReport) -> bool:
+    return not (
+        report.rows or report.columns or report.summary or report.chosen or report.ended or report.memory
+    )
+
+
+def _belongs(report: OomReport, killed: Killed) -> bool:
+    """Whether a further "Killed process" line is of this report: only a group kill prints several."""
+    if not report.killed or any(k.pid == killed.pid for k in report.killed):
+        return True
+    if report.oom_group is None:
+        return False
+    return not report.rows or report.row_of(killed.pid) is not None
+
+
+def _add_killed(report: OomReport, killed: Killed) -> None:
+    if len(report.killed) < _MOST_KILLED and all(k.pid != killed.pid for k in report.killed):
+        report.killed.append(killed)
+
+
+def _fingerprint(report: OomReport) -> int:
+    """Equal for two copies of one report, as when journal and dmesg are both in the log."""
+    return hash(
+        (
+            report.header,
+            report.order,
+            report.summary,
+            report.chosen,
+            tuple(report.killed),
+            report.exiting,
+            tuple(report.rows.values()),
+            report.memory,
+            report.ram_pages,
+            report.seconds if not report.rows else None,
+        )
+    )
