@@ -39,7 +39,7 @@ _DIRECTORIES = ("bin", "dev", "lab", "lib64", "modules", "proc", "ramfs", "run",
 _MODULES = ("virtio_pci", "virtio_blk")
 _GUEST = Path(__file__).resolve().parent / "guest"
 _PACKAGE = Path(__file__).resolve().parents[2] / "operator" / "oomsayer"
-_LOWER_FLOOR = ("kernel", "kubelet", "node", "forecast", "cli", "agent")
+_SHIPPED = ("kernel", "kubelet", "node", "forecast", "agent", "api", "cli")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,11 @@ def _build_user_space(out: Path) -> None:
     tree = out / "tree"
     debian.unpack(_USER_SPACE, tree)
     libraries = [(tree / _LIBRARIES / name, f"{_LIBRARIES}/{name}") for name in _SHARED_OBJECTS]
-    programs = [(tree / "usr" / _LOADER, _LOADER), (tree / _PYTHON, "bin/python3"), (_busybox(tree), "bin/busybox")]
+    programs = [
+        (tree / "usr" / _LOADER, _LOADER),
+        (tree / _PYTHON, "bin/python3"),
+        (_busybox(tree), "bin/busybox"),
+    ]
     root = out / "root"
     for source, target in [*programs, *libraries]:
         (root / target).parent.mkdir(parents=True, exist_ok=True)
@@ -156,19 +160,21 @@ def _compile(root: Path, directory: Path, shown: str) -> None:
     """Compile with the guest's own Python: emulated processors are slow at it."""
     # The guest's loader and C library run on this machine's kernel as well as on any other.
     command = [
-        root / _LOADER, "--library-path", root / _LIBRARIES, root / "bin/python3", "-I", "-m", "compileall",
+        root / _LOADER, "--library-path", root / _LIBRARIES, root / "bin/python3", "-s", "-P", "-m", "compileall",
         "-q", "--invalidation-mode", "unchecked-hash", "-s", str(directory), "-p", f"/{shown}", directory,
     ]  # fmt: skip
     env = {"PYTHONHOME": str(root / "usr"), "PATH": "/usr/bin:/bin"}
     done = subprocess.run(command, env=env, capture_output=True, check=False)
     if done.returncode != 0:
-        raise LabError(f"compiling {directory}: {(done.stdout + done.stderr).decode(errors='replace').strip()}")
+        raise LabError(
+            f"compiling {directory}: {(done.stdout + done.stderr).decode(errors='replace').strip()}"
+        )
 
 
 def _compiled(user_space: Path) -> Path:
     def build(out: Path) -> None:
         sources = [_PACKAGE / "__init__.py", _PACKAGE / "__main__.py"]
-        sources += [path for name in _LOWER_FLOOR for path in sorted((_PACKAGE / name).rglob("*.py"))]
+        sources += [path for name in _SHIPPED for path in sorted((_PACKAGE / name).rglob("*.py"))]
         for path in sources:
             if path.exists():
                 target = out / path.relative_to(_PACKAGE)
@@ -176,7 +182,7 @@ def _compiled(user_space: Path) -> Path:
                 shutil.copy(path, target)
         _compile(user_space / "root", out, "lab/oomsayer")
 
-    return cache.artifact("guest-oomsayer", cache.key_of(_PACKAGE, *_LOWER_FLOOR), build)
+    return cache.artifact("guest-oomsayer", cache.key_of(_PACKAGE, *_SHIPPED), build)
 
 
 def _tree(directory: Path, prefix: str) -> Iterable[Member]:

@@ -1,7 +1,7 @@
 """Plays scenarios in a guest, as its pid 1: processes, the prediction, the OOM step by step, and what was left.
 
-Reads /lab/scenarios.json and writes one JSON object a line to the second serial port. Everything that the
-kernel says goes to the first, with a marker where each scenario begins and ends.
+Reads /lab/scenarios.json and writes one JSON object a line to the second serial port, with what the kernel
+logged meanwhile as /dev/kmsg has it.
 """
 
 import json
@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,14 @@ Scenario = dict[str, Any]
 States = dict[int, dict[int, str]]
 """By process, the state of each of its threads."""
 
+ACTOR = "/lab/actor"
 CGROUPS = Path("/sys/fs/cgroup")
 RESULTS = Path("/dev/ttyS1")
 RAMFS_FILE, SHARED_FILE, FILL_FILE = Path("/ramfs/file"), Path("/tmp/shared"), Path("/tmp/fill")  # noqa: S108 - the guest is ours alone
 MAPPED_BYTES = 16 << 20
 FILL_STEP = 128 << 10
 SWAP_DEVICE = "/dev/vda"
+PREDICTION = Path("/run/prediction.json")
 PATIENCE_SECONDS = 120.0
 SIGKILL_BIT = 1 << (signal.SIGKILL - 1)
 PF_KTHREAD = 0x00200000
@@ -35,16 +38,16 @@ class PlayError(Exception):
     """A scenario could not be played as written."""
 
 
-class Actor:
+class Child:
     """A process started by this one, spoken to through its standard input and output."""
 
-    def __init__(self, arguments: list[str], *, adj: int) -> None:
-        """Start /lab/actor with that oom_score_adj."""
+    def __init__(self, program: str, *arguments: str, adj: int) -> None:
+        """Start a program with that oom_score_adj."""
         theirs_in, self._in = os.pipe()
         self._out, theirs_out = os.pipe()
         self.pid = os.posix_spawn(
-            "/lab/actor",
-            ["actor", *arguments],
+            program,
+            [program, *arguments],
             dict(os.environ),
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, theirs_in, 0),
@@ -78,8 +81,9 @@ def main() -> None:
     (CGROUPS / "cgroup.subtree_control").write_text("+memory")
     for path in (RAMFS_FILE, SHARED_FILE):
         path.write_bytes(bytes(MAPPED_BYTES))
+    player = Player()
     for scenario in json.loads(Path("/lab/scenarios.json").read_text()):
-        result = play(scenario)
+        result = player.play(scenario)
         with RESULTS.open("w") as results:
             results.write(json.dumps(result) + "\n")
     os.sync()
@@ -88,44 +92,95 @@ def main() -> None:
         signal.pause()
 
 
-def play(scenario: Scenario) -> dict[str, object]:
-    """Play one scenario; what happened, or the reason why it could not be played under "error"."""
-    began = time.monotonic()
-    mark(f"begin {scenario['index']}")
-    actors: list[Actor] = []
-    result: dict[str, object] = {"index": scenario["index"], "release": os.uname().release}
-    try:
-        result.update(perform(scenario, actors))
-    except (PlayError, OSError, ValueError) as error:
-        result["error"] = f"{type(error).__name__}: {error}"
-    mark(f"end {scenario['index']}")
-    try:
-        clear(scenario, actors)
-    except (PlayError, OSError) as error:
-        result.setdefault("error", f"clearing: {error}")
-    result["seconds"] = round(time.monotonic() - began, 2)
-    return result
+class Player:
+    """Plays one scenario after the other."""
 
+    def __init__(self) -> None:
+        """Start what all scenarios share. It stands outside the experiment at oom_score_adj -1000."""
+        self._log = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        self._predictor = Child(sys.executable, "/lab/predictor.py", adj=-1000)
+        self._stage = frozenset({self._predictor.pid})
 
-def perform(scenario: Scenario, actors: list[Actor]) -> dict[str, object]:
-    """Everything of a scenario but clearing up."""
-    set_up(scenario)
-    fill_cgroup = CGROUPS / scenario["filler"].lstrip("/")
-    start(scenario, actors)
-    before = processes()
-    filler = Actor(["fill", str(FILL_FILE), str(FILL_STEP)], adj=-1000)
-    actors.append(filler)
-    (fill_cgroup / "cgroup.procs").write_text(str(filler.pid))
-    if scenario["prefill_bytes"]:
-        filler.say(f"grow {scenario['prefill_bytes']}\n")
-        if filler.hear(soon()) != "ok":
-            raise PlayError("the kernel killed before it should")
-    looked = time.monotonic()
-    prediction = predict()
-    predicted_in = round(time.monotonic() - looked, 2)
-    names = {pid: Path(f"/proc/{pid}/comm").read_bytes().decode(errors="surrogateescape") for pid in before}
-    steps = cascade(filler, before, scenario)
-    return {"prediction": prediction, "names": names, "steps": steps, "predicted_in": predicted_in}
+    def play(self, scenario: Scenario) -> dict[str, object]:
+        """Play one scenario; what happened, or the reason why it could not be played under "error"."""
+        began = time.monotonic()
+        os.lseek(self._log, 0, os.SEEK_END)
+        actors: list[Child] = []
+        result: dict[str, object] = {"index": scenario["index"], "release": os.uname().release}
+        try:
+            result.update(self._perform(scenario, actors))
+        except (PlayError, OSError, ValueError) as error:
+            result["error"] = f"{type(error).__name__}: {error}"
+        result["log"] = list(records(self._log))
+        try:
+            self._clear(scenario, actors)
+        except (PlayError, OSError) as error:
+            result.setdefault("error", f"clearing: {error}")
+        result["seconds"] = round(time.monotonic() - began, 2)
+        return result
+
+    def _perform(self, scenario: Scenario, actors: list[Child]) -> dict[str, object]:
+        set_up(scenario)
+        self._start(scenario, actors)
+        before = self._players()
+        filler = Child(ACTOR, "fill", str(FILL_FILE), str(FILL_STEP), adj=-1000)
+        actors.append(filler)
+        (CGROUPS / scenario["filler"].lstrip("/") / "cgroup.procs").write_text(str(filler.pid))
+        if scenario["prefill_bytes"]:
+            filler.say(f"grow {scenario['prefill_bytes']}\n")
+            if filler.hear(soon()) != "ok":
+                raise PlayError("the kernel killed before it should")
+        looked = time.monotonic()
+        prediction = self._predict()
+        predicted_in = round(time.monotonic() - looked, 2)
+        names = {pid: Path(f"/proc/{pid}/comm").read_bytes()[:-1].decode("latin-1") for pid in before}
+        steps = cascade(filler, before, scenario)
+        return {"prediction": prediction, "names": names, "steps": steps, "predicted_in": predicted_in}
+
+    def _start(self, scenario: Scenario, actors: list[Child]) -> None:
+        """Create the processes, put each into its cgroup, and let them take their memory."""
+        started = []
+        for process in scenario["processes"]:
+            actor = Child(ACTOR, "hold", *process["arguments"], adj=process["adj"])
+            actors.append(actor)
+            started.append(actor)
+        for index in scenario["attach"]:
+            procs = CGROUPS / scenario["processes"][index]["cgroup"].lstrip("/") / "cgroup.procs"
+            procs.write_text(str(started[index].pid))
+        for actor in started:
+            actor.say("g")
+        deadline = soon()
+        for actor in started:
+            actor.hear(deadline)
+        until(lambda: calm(states(self._players())), "processes did not settle")
+
+    def _predict(self) -> object:
+        self._predictor.say("?")
+        if self._predictor.hear(soon()) != "y":
+            raise PlayError("oomsayer node failed")
+        return json.loads(PREDICTION.read_text())
+
+    def _players(self) -> list[int]:
+        return [pid for pid in processes() if pid not in self._stage]
+
+    def _clear(self, scenario: Scenario, actors: list[Child]) -> None:
+        """End what is left and take the cgroups, the swap and the filling away."""
+        for actor in actors:
+            actor.close()
+        until(self._all_ended, "processes did not end")
+        FILL_FILE.unlink(missing_ok=True)
+        for cgroup in reversed(scenario["cgroups"]):
+            path = CGROUPS / cgroup["path"].lstrip("/")
+            until(partial(removed, path), f"{path} stays busy")
+        if scenario["swap"]:
+            run("/bin/busybox", "swapoff", SWAP_DEVICE)
+
+    def _all_ended(self) -> bool:
+        left = self._players()
+        for pid in left:
+            kill(pid)
+        reap()
+        return not left
 
 
 def set_up(scenario: Scenario) -> None:
@@ -141,25 +196,7 @@ def set_up(scenario: Scenario) -> None:
             (path / name).write_text(value)
 
 
-def start(scenario: Scenario, actors: list[Actor]) -> None:
-    """Create the processes, put each into its cgroup, and let them take their memory."""
-    started = []
-    for process in scenario["processes"]:
-        actor = Actor(["hold", *process["arguments"]], adj=process["adj"])
-        actors.append(actor)
-        started.append(actor)
-    for index in scenario["attach"]:
-        procs = CGROUPS / scenario["processes"][index]["cgroup"].lstrip("/") / "cgroup.procs"
-        procs.write_text(str(started[index].pid))
-    for actor in started:
-        actor.say("g")
-    deadline = soon()
-    for actor in started:
-        actor.hear(deadline)
-    until(lambda: calm(states(processes())), "processes did not settle")
-
-
-def cascade(filler: Actor, before: list[int], scenario: Scenario) -> list[dict[str, object]]:
+def cascade(filler: Child, before: list[int], scenario: Scenario) -> list[dict[str, object]]:
     """Fill the domain kill by kill; who had died after each."""
     steps: list[dict[str, object]] = []
     alive = set(before)
@@ -189,29 +226,12 @@ def pace(reports: list[float]) -> list[float]:
         time.sleep(recent[0] + REPORTS_SECONDS - time.monotonic())
 
 
-def clear(scenario: Scenario, actors: list[Actor]) -> None:
-    """End what is left and take the cgroups, the swap and the filling away."""
-    for actor in actors:
-        actor.close()
-    until(lambda: end_all() == 0, "processes did not end")
-    FILL_FILE.unlink(missing_ok=True)
-    for cgroup in reversed(scenario["cgroups"]):
-        path = CGROUPS / cgroup["path"].lstrip("/")
-        until(lambda path=path: removed(path), f"{path} stays busy")  # type: ignore[misc] # mypy infers no default
-    if scenario["swap"]:
-        run("/bin/busybox", "swapoff", SWAP_DEVICE)
-
-
-def end_all() -> int:
-    """Kill every process but this one; how many there were."""
-    left = processes()
-    for pid in left:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-    reap()
-    return len(left)
+def kill(pid: int) -> None:
+    """Send SIGKILL to a process that may be gone."""
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
 
 
 def removed(path: Path) -> bool:
@@ -225,23 +245,17 @@ def removed(path: Path) -> bool:
     return True
 
 
-def predict() -> object:
-    """What the shipped command says. It stands outside the experiment at oom_score_adj -1000."""
-    out = Path("/run/prediction.json")
-    descriptor = os.open(out, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    Path("/proc/self/oom_score_adj").write_text("-1000")
-    pid = os.posix_spawn(
-        sys.executable,
-        ["python3", "-m", "oomsayer", "node", "--output", "json", "--root", "/"],
-        dict(os.environ),
-        file_actions=[(os.POSIX_SPAWN_DUP2, descriptor, 1)],
-    )
-    Path("/proc/self/oom_score_adj").write_text("0")
-    os.close(descriptor)
-    _, status = os.waitpid(pid, 0)
-    if status:
-        raise PlayError(f"oomsayer node exited with {os.waitstatus_to_exitcode(status)}")
-    return json.loads(out.read_text())
+def records(log: int) -> Iterator[str]:
+    """What the kernel has logged since the last look, the messages alone, as /dev/kmsg escapes them."""
+    while True:
+        try:
+            record = os.read(log, 8192).decode("latin-1")
+        except BlockingIOError:
+            return
+        except BrokenPipeError:
+            yield "the log was overwritten"
+            continue
+        yield record.partition(";")[2].partition("\n")[0]
 
 
 def processes() -> list[int]:
@@ -348,11 +362,6 @@ def until(done: Callable[[], bool], otherwise: str) -> None:
 def soon() -> float:
     """The moment at which to stop waiting."""
     return time.monotonic() + PATIENCE_SECONDS
-
-
-def mark(text: str) -> None:
-    """Write a line of our own into the kernel's log."""
-    Path("/dev/kmsg").write_text(f"<4>oomsayer-lab: {text}\n")
 
 
 main()

@@ -1,0 +1,82 @@
+"""One boot of a kernel under test: QEMU with two serial ports, one for what goes wrong, one for results."""
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from lab import packages
+from lab.errors import LabError
+from lab.kernels.guestimage import guest_image
+from lab.kernels.scenario import MACHINE_MIB, SWAP_MIB, Scenario
+from lab.progress import tail
+
+Result = dict[str, Any]
+"""What the player in the guest reports of one scenario (guest/player.py)."""
+
+_SILENCE_SECONDS = 240.0
+_POLL_SECONDS = 0.1
+# Huge pages only where an actor asks: a daemon that merges pages behind its back would move its counters.
+_KERNEL_ARGUMENTS = (
+    "console=ttyS0 loglevel=3 log_buf_len=4M panic=-1 audit=0 mitigations=off transparent_hugepage=madvise"
+)
+
+
+def play(kernel: str, scenarios: Sequence[Scenario], directory: Path) -> Iterator[Result]:
+    """Boot a kernel and play scenarios; each result as it comes.
+
+    The iteration ends early when the guest dies: what is missing then was not played.
+
+    Raises:
+        LabError: the guest says nothing at all; the text shows the end of its console.
+    """
+    packages.require(["qemu-system-x86_64"])
+    directory.mkdir(parents=True, exist_ok=True)
+    document = json.dumps([scenario.document() for scenario in scenarios]).encode()
+    image = guest_image(kernel, {"scenarios.json": document}, directory / "initrd")
+    console, results, swap = directory / "console", directory / "results", directory / "swap"
+    for path in (console, results, swap):
+        path.unlink(missing_ok=True)
+    with swap.open("wb") as file:
+        file.truncate(SWAP_MIB << 20)
+    results.touch()
+    # /dev/kvm may exist and yet hang, so the processor is always emulated.
+    command = [
+        "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2",
+        "-m", str(MACHINE_MIB), "-display", "none", "-monitor", "none", "-no-reboot", "-nic", "none",
+        "-serial", f"file:{console}", "-serial", f"file:{results}",
+        "-kernel", image.kernel, "-initrd", image.initrd, "-append", _KERNEL_ARGUMENTS,
+        "-drive", f"file={swap},if=virtio,format=raw,cache=unsafe",
+    ]  # fmt: skip
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+    try:
+        yield from _results(process, results, console)
+    finally:
+        process.kill()
+        process.wait()
+        swap.unlink()
+        image.initrd.unlink()
+
+
+def _results(process: subprocess.Popen[bytes], path: Path, console: Path) -> Iterator[Result]:
+    heard = time.monotonic()
+    any_yet = False
+    with path.open("rb") as results:
+        rest = b""
+        while True:
+            ended = process.poll() is not None
+            new = results.read()
+            if new:
+                heard = time.monotonic()
+                *lines, rest = (rest + new).split(b"\n")
+                for line in lines:
+                    any_yet = True
+                    yield json.loads(line)
+            elif ended or time.monotonic() - heard > _SILENCE_SECONDS:
+                break
+            else:
+                time.sleep(_POLL_SECONDS)
+    if not any_yet:
+        raise LabError(f"the guest reported nothing; the end of {console}:\n{tail(console)}")
