@@ -12,7 +12,7 @@ from oomsayer.kernel.badness import oom_badness
 from oomsayer.kernel.domain import Domain, DomainKind, domains, within
 from oomsayer.kernel.era import ERAS, Era, Tie
 from oomsayer.kernel.snapshot import ROOT, Memcg, Memory, Snapshot, Sysctls, Task, Unkillable, parent_path
-from oomsayer.kernel.verdict import Confidence, verdicts
+from oomsayer.kernel.verdict import Confidence, Verdict, verdicts
 
 DEPTH = 6
 
@@ -88,19 +88,33 @@ def cascade(snapshot: Snapshot, domain: Domain) -> Iterator[tuple[int, int, set[
         yield victim.pid, points, kills
 
 
+def second(snapshot: Snapshot, verdict: Verdict) -> tuple[int, int] | None:
+    """Whom the kernel would choose if the first victim, and only it, were not there."""
+    first = verdict.victim and verdict.victim.task.pid
+    others = [t for t in walk(snapshot, verdict.domain) if t.pid != first]
+    chosen = choose(others, verdict.domain, snapshot.era)
+    return chosen and (chosen[0].pid, chosen[1])
+
+
+def runner_up(verdict: Verdict) -> tuple[int, int] | None:
+    return verdict.runner_up and (verdict.runner_up.task.pid, verdict.runner_up.points)
+
+
 @pytest.mark.parametrize("era", ERAS, ids=lambda e: e.name)
 def test_every_domain_agrees_with_asking_everybody(era: Era) -> None:
     compared = 0
     for seed in range(150):
         snapshot = random_snapshot(seed, era)
-        for verdict in verdicts(snapshot, DEPTH):
+        depth = 1 + seed % DEPTH
+        for verdict in verdicts(snapshot, depth):
             expected = []
             for step in cascade(snapshot, verdict.domain):
                 expected.append(step)
-                if len(expected) == DEPTH:
+                if len(expected) == depth:
                     break
             got = [(k.victim.task.pid, k.victim.points, set(k.kill_set.pids)) for k in verdict.order]
             assert got == expected, f"seed {seed}, {verdict.domain}"
+            assert runner_up(verdict) == second(snapshot, verdict), f"seed {seed}, {verdict.domain}"
             compared += len(got)
     assert compared > 1000
 

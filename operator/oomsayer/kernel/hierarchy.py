@@ -8,175 +8,187 @@ cgroup keeps a shortlist by oom_score_adj, and hands it up to its parent.
 Source: mem_cgroup_scan_tasks() in mm/memcontrol.c, mem_cgroup_get_oom_group() likewise.
 """
 
-from collections.abc import Iterable, Mapping
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from operator import attrgetter
-from typing import NamedTuple
+from typing import TypeVar
 
-from oomsayer.kernel.badness import Evaluation, oom_evaluate_task, rss_swap_pgtables
-from oomsayer.kernel.era import Era
-from oomsayer.kernel.snapshot import ROOT, Memcg, Snapshot, Task, parent_path
+from oomsayer.kernel.badness import rss_swap_pgtables
+from oomsayer.kernel.snapshot import OOM_SCORE_ADJ_MIN, ROOT, Memcg, Snapshot, Task, parent_path
 
+INDEX_BITS = 24
+"""An entry is `points << INDEX_BITS | place in Snapshot.tasks`: one integer, since those sort fastest.
 
-class Entry(NamedTuple):
-    """A process that can be chosen. Compares as equals in oom_score_adj are ranked: pages, then the walk."""
+Entries compare by points, then by creation. Linux has at most 2**22 processes (PID_MAX_LIMIT).
+"""
+INDEX_MASK = (1 << INDEX_BITS) - 1
 
-    pages: int
-    """Badness before oom_score_adj."""
-    walk: int
-    """Place in the pre-order walk of the cgroup tree, the scan order of a memory cgroup's OOM."""
-    creation: int
-    """Place in order of creation, the scan order of the node's OOM."""
-    task: Task
+Key = TypeVar("Key", str, int)
 
-
-Shortlist = dict[int, list[Entry]]
-"""By oom_score_adj: the entries that can be among the first victims, worst first."""
+Shortlist = defaultdict[int, list[int]]
+"""By oom_score_adj: entries, worst last. Their points are pages alone: each domain weighs adj differently."""
 
 
-@dataclass(slots=True)
-class Part:
-    """One cgroup and all below it."""
-
-    shortlist: Shortlist = field(default_factory=dict)
-    in_flight: list[Task] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Hierarchy:
     """A snapshot arranged by memory cgroup.
 
     Attributes:
         snapshot: what it was made of.
-        parts: by cgroup path, what each OOM there would choose from.
+        enough: how many of a domain's ranking hold the victims asked for and the runner-up.
+        shortlists: by cgroup path, what an OOM there would choose from.
         sharers: by Task.mm, the processes that share one memory.
-        children: by parent pid, for the kernels that sacrifice one.
-        by_memcg: by cgroup path, the processes charged right there.
-        below: by cgroup path, the paths one level down in the order of their creation.
+        group_pids: by path of an oom.group, who dies with it: kept here once it was asked for.
     """
 
     snapshot: Snapshot
-    parts: Mapping[str, Part]
+    enough: int
+    shortlists: Mapping[str, Shortlist]
     sharers: Mapping[int, list[Task]]
-    children: Mapping[int, list[Task]]
-    by_memcg: Mapping[str, list[Task]]
-    below: Mapping[str, list[str]]
+    group_pids: dict[str, list[int]] = field(default_factory=dict)
 
-    def members(self, path: str) -> Iterable[Task]:
-        """Every process in the cgroup at `path` or below it."""
+    @cached_property
+    def each_dies_alone(self) -> bool:
+        """Whether no kill here takes more than the chosen process."""
+        grouped = any(memcg.oom_group for memcg in self.snapshot.memcgs.values())
+        return not (self.sharers or grouped or self.snapshot.era.sacrifice_child)
+
+    @cached_property
+    def by_memcg(self) -> Mapping[str, list[Task]]:
+        """By cgroup path, the processes charged right there."""
+        return _grouped(self.snapshot.tasks, attrgetter("memcg"))
+
+    @cached_property
+    def children(self) -> Mapping[int, list[Task]]:
+        """By parent pid, for the kernels that sacrifice one."""
+        return _grouped(self.snapshot.tasks, attrgetter("parent"))
+
+    @cached_property
+    def below(self) -> Mapping[str, list[str]]:
+        """By cgroup path, the paths one level down in the order of their creation."""
+        below: dict[str, list[str]] = {}
+        for memcg in sorted(self.snapshot.memcgs.values(), key=attrgetter("inode")):
+            if memcg.path != ROOT:
+                below.setdefault(parent_path(memcg.path), []).append(memcg.path)
+        return below
+
+    @cached_property
+    def pre_order(self) -> Mapping[str, int]:
+        """By cgroup path, its place in the walk of the tree."""
+        return {path: place for place, path in enumerate(self.descendants(ROOT))}
+
+    @cached_property
+    def groups_above(self) -> Mapping[str, tuple[str, ...]]:
+        """By cgroup path, the oom.groups from the top of the tree down to the cgroup itself."""
+        above: dict[str, tuple[str, ...]] = {ROOT: ()}
+        for path in sorted(self.snapshot.memcgs, key=len):
+            if path != ROOT:
+                own = (path,) if self.snapshot.memcgs[path].oom_group else ()
+                above[path] = above[parent_path(path)] + own
+        return above
+
+    @cached_property
+    def in_flight(self) -> Mapping[str, Task]:
+        """By cgroup path, the oldest process in it or below it that is dying already."""
+        found: dict[str, Task] = {}
+        for task in self.snapshot.tasks:
+            if task.in_flight:
+                path = task.memcg
+                while found.setdefault(path, task) is task and path != ROOT:
+                    path = parent_path(path)
+        return found
+
+    def descendants(self, path: str) -> Iterator[str]:
+        """The cgroup at `path` and those below it, each before its own: css_for_each_descendant_pre()."""
         stack = [path]
         while stack:
             here = stack.pop()
+            yield here
+            stack.extend(reversed(self.below.get(here, ())))
+
+    def members(self, path: str) -> Iterator[Task]:
+        """Every process in the cgroup at `path` or below it."""
+        for here in self.descendants(path):
             yield from self.by_memcg.get(here, ())
-            stack.extend(self.below.get(here, ()))
+
+    def walk(self, entry: int) -> tuple[int, int, int]:
+        """Where the scan of a memory cgroup's OOM meets the entry's process: compares as the walk goes."""
+        index = entry & INDEX_MASK
+        task = self.snapshot.tasks[index]
+        return self.pre_order[task.memcg], task.order, index
 
     def oom_group(self, victim_memcg: str, domain_path: str) -> str | None:
         """The topmost cgroup from the victim's up to the domain that dies as one, if any.
 
         Source: mem_cgroup_get_oom_group(), mm/memcontrol.c.
         """
-        group = None
-        path = victim_memcg
-        while path != ROOT:
-            memcg = self.snapshot.memcgs.get(path)
-            if memcg is not None and memcg.oom_group:
-                group = path
-            if path == domain_path:
-                break
-            path = parent_path(path)
-        return group
+        for path in self.groups_above.get(victim_memcg, ()):
+            if len(path) >= len(domain_path):  # both lie above the victim: the longer is the lower
+                return path
+        return None
 
 
 def arrange(snapshot: Snapshot, depth: int) -> Hierarchy:
     """Arrange a snapshot so that the first `depth` victims of every domain can be told."""
-    by_memcg: dict[str, list[Task]] = {}
-    sharers: dict[int, list[Task]] = {}
-    children: dict[int, list[Task]] = {}
-    creation: dict[int, int] = {}
-    for index, task in enumerate(snapshot.tasks):
-        by_memcg.setdefault(task.memcg, []).append(task)
-        creation[task.pid] = index
-        if task.mm:
-            sharers.setdefault(task.mm, []).append(task)
-        if snapshot.era.sacrifice_child:
-            children.setdefault(task.parent, []).append(task)
-    parts = {path: Part() for path in snapshot.memcgs}
+    sharers = _grouped((task for task in snapshot.tasks if task.mm), attrgetter("mm"))
+    # One victim may take all sharers along, and the runner-up may be one more than the victims.
+    spare = 1 + sum(map(len, sharers.values()))
+    grouped = any(memcg.oom_group for memcg in snapshot.memcgs.values())
+    shortlists = _scan(snapshot)
     # Unsigned badness has a floor of 1, at which pages no longer tell processes apart: keep all.
-    keep = depth if snapshot.era.signed else len(snapshot.tasks)
-    below = levels(snapshot.memcgs)
-    order = pre_order(below)
-    walk = 0
-    for path in order:
-        tasks = sorted(by_memcg.get(path, ()), key=attrgetter("order"))
-        _place(parts[path], tasks, snapshot, walk, creation)
-        walk += len(tasks)
-    for path in reversed(order):
-        part = parts[path]
-        _shorten(
-            part.shortlist, keep, one_dies_for_all=snapshot.memcgs[path].oom_group and snapshot.era.signed
-        )
-        if path != ROOT:
-            _hand_up(part, parts[parent_path(path)])
-    return Hierarchy(snapshot, parts, sharers, children, by_memcg, below)
+    if snapshot.era.signed:
+        _merge_upwards(shortlists, snapshot.memcgs, depth + spare, 1 + spare)
+        enough = len(snapshot.tasks) if grouped else depth + spare
+    else:
+        enough = len(snapshot.tasks)
+        _merge_upwards(shortlists, snapshot.memcgs, enough, enough)
+    return Hierarchy(snapshot, enough, shortlists, sharers)
 
 
-def levels(memcgs: Mapping[str, Memcg]) -> dict[str, list[str]]:
-    """By path, the paths one level down, siblings in the order of their creation."""
-    below: dict[str, list[str]] = {}
-    for memcg in sorted(memcgs.values(), key=attrgetter("inode")):
-        if memcg.path != ROOT:
-            below.setdefault(parent_path(memcg.path), []).append(memcg.path)
-    return below
+def _grouped(tasks: Iterable[Task], key: Callable[[Task], Key]) -> dict[Key, list[Task]]:
+    grouped: defaultdict[Key, list[Task]] = defaultdict(list)
+    for task in tasks:
+        grouped[key(task)].append(task)
+    return dict(grouped)
 
 
-def pre_order(below: Mapping[str, list[str]]) -> list[str]:
-    """Paths of the tree, each before those below it."""
-    paths: list[str] = []
-    stack = [ROOT]
-    while stack:
-        path = stack.pop()
-        paths.append(path)
-        stack.extend(reversed(below.get(path, ())))
-    return paths
+def _scan(snapshot: Snapshot) -> defaultdict[str, Shortlist]:
+    """By cgroup path, who right there can be chosen: oom_evaluate_task() over all, in line for speed."""
+    shortlists: defaultdict[str, Shortlist] = defaultdict(lambda: defaultdict(list))
+    era = snapshot.era
+    page_size = snapshot.memory.page_size
+    for index, task in enumerate(snapshot.tasks):
+        if task.unkillable is None and task.oom_score_adj != OOM_SCORE_ADJ_MIN and not task.in_flight:
+            pages = task.rss_pages + task.swap_pages + task.pgtables_bytes // page_size
+            if era.root_bonus:
+                pages = rss_swap_pgtables(task, era, page_size)
+            shortlists[task.memcg][task.oom_score_adj].append(pages << INDEX_BITS | index)
+    return shortlists
 
 
-def _place(part: Part, tasks: list[Task], snapshot: Snapshot, walk: int, creation: Mapping[int, int]) -> None:
-    era: Era = snapshot.era
-    for index, task in enumerate(tasks, walk):
-        evaluation = oom_evaluate_task(task)
-        if evaluation is Evaluation.ABORT:
-            part.in_flight.append(task)
-        elif evaluation is Evaluation.CONSIDER:
-            pages = rss_swap_pgtables(task, era, snapshot.memory.page_size)
-            entry = Entry(pages, index, creation[task.pid], task)
-            part.shortlist.setdefault(task.oom_score_adj, []).append(entry)
+def _merge_upwards(
+    shortlists: defaultdict[str, Shortlist], memcgs: Mapping[str, Memcg], keep: int, keep_of_group: int
+) -> None:
+    """Shorten each cgroup's shortlist and add it to its parent's.
 
-
-def _shorten(shortlist: Shortlist, keep: int, *, one_dies_for_all: bool) -> None:
-    """Leave what can be among the first `keep` victims.
-
-    Where one dies for all, the first of each oom_score_adj suffices. Entries level with the last kept
-    one stay, since the node's OOM breaks that tie by creation, and so do sharers of a memory, since
-    one victim takes several of them.
+    A path is longer than its parent's, so the longest come first. Where one dies for all, the first
+    two of each oom_score_adj are enough: a victim and a runner-up.
     """
-    keep = 1 if one_dies_for_all else keep
-    for adj, entries in shortlist.items():
-        entries.sort(reverse=True)
-        if len(entries) > keep:
-            least = _pages_of_kept(entries, keep)
-            shortlist[adj] = [entry for entry in entries if entry.pages >= least or entry.task.mm]
+    for path in sorted(memcgs, key=len, reverse=True):
+        shortlist = shortlists[path]
+        for entries in shortlist.values():
+            shorten(entries, keep_of_group if memcgs[path].oom_group else keep)
+        if path != ROOT:
+            above = shortlists[parent_path(path)]
+            for adj, entries in shortlist.items():
+                above[adj] += entries
 
 
-def _pages_of_kept(entries: list[Entry], keep: int) -> int:
-    alone = [entry for entry in entries if not entry.task.mm]
-    return alone[keep - 1].pages if len(alone) >= keep else 0
-
-
-def _hand_up(part: Part, parent: Part) -> None:
-    parent.in_flight.extend(part.in_flight)
-    for adj, entries in part.shortlist.items():
-        above = parent.shortlist.get(adj)
-        if above is None:
-            parent.shortlist[adj] = list(entries)
-        else:
-            above.extend(entries)
+def shorten(entries: list[int], keep: int) -> None:
+    """Sort, and leave the worst `keep` and those level with them: each domain breaks ties by its own scan."""
+    entries.sort()
+    if len(entries) > keep:
+        del entries[: bisect_left(entries, entries[-keep] >> INDEX_BITS << INDEX_BITS)]

@@ -3,14 +3,15 @@
 Source: select_bad_process() and oom_kill_process() in mm/oom_kill.c.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from oomsayer.kernel.badness import oom_badness
 from oomsayer.kernel.domain import Domain, DomainKind, domains, within
 from oomsayer.kernel.era import RssSource, Tie
-from oomsayer.kernel.hierarchy import Entry, Hierarchy, arrange
+from oomsayer.kernel.hierarchy import INDEX_BITS, INDEX_MASK, Hierarchy, arrange, shorten
 from oomsayer.kernel.snapshot import OOM_SCORE_ADJ_MIN, Snapshot, Task, Unkillable
 
 FIRST_VICTIMS = 16
@@ -32,16 +33,14 @@ class Confidence(StrEnum):
     """Nothing can be killed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """A process and its badness in one domain, in pages."""
 
     task: Task
     points: int
 
 
-@dataclass(frozen=True, slots=True)
-class KillSet:
+class KillSet(NamedTuple):
     """Who dies together.
 
     Attributes:
@@ -55,8 +54,7 @@ class KillSet:
     omitted: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Kill:
+class Kill(NamedTuple):
     """One step of the cascade."""
 
     victim: Candidate
@@ -108,26 +106,43 @@ def verdicts(snapshot: Snapshot, depth: int = FIRST_VICTIMS) -> list[Verdict]:
 def ranking(domain: Domain, hierarchy: Hierarchy) -> list[Candidate]:
     """The domain's candidates, the one select_bad_process() would choose first.
 
-    Only as many of each oom_score_adj as the hierarchy was arranged for.
+    Only as many as the hierarchy was arranged for.
     """
-    era = hierarchy.snapshot.era
-    per_adj = domain.totalpages // 1000
+    entries = _worst(domain, hierarchy)
+    if len({entry >> INDEX_BITS for entry in entries}) < len(entries):
+        entries = _ties_as_scanned(entries, domain, hierarchy)
+    tasks = hierarchy.snapshot.tasks
+    return [Candidate(tasks[entry & INDEX_MASK], entry >> INDEX_BITS) for entry in entries]
+
+
+def _worst(domain: Domain, hierarchy: Hierarchy) -> list[int]:
+    """Entries with the domain's points, worst first, the younger of two equals first."""
+    weight = domain.totalpages // 1000 << INDEX_BITS
+    shortlist = hierarchy.shortlists[domain.path]
+    heads = [entries[-1] + adj * weight for adj, entries in shortlist.items()]
+    shorten(heads, hierarchy.enough)
+    # Of a list whose worst is not among the worst heads, nobody is among the worst.
+    least = min(heads, default=0)
+    worst = [
+        entry + adj * weight
+        for adj, entries in shortlist.items()
+        if entries[-1] + adj * weight >= least
+        for entry in entries
+    ]
+    if not hierarchy.snapshot.era.signed:
+        worst = [max(entry, 1 << INDEX_BITS | entry & INDEX_MASK) for entry in worst]
+    shorten(worst, hierarchy.enough)
+    worst.reverse()
+    return worst
+
+
+def _ties_as_scanned(entries: list[int], domain: Domain, hierarchy: Hierarchy) -> list[int]:
+    """Order equals by the domain's scan: the node's is by creation, a memory cgroup's walks the tree."""
     by_creation = domain.kind is DomainKind.NODE
-    sign = 1 if era.tie is Tie.LAST else -1
-
-    def key(scored: tuple[int, Entry]) -> tuple[int, int]:
-        points, entry = scored
-        return points, sign * (entry.creation if by_creation else entry.walk)
-
-    floor = None if era.signed else 1
-    scored: list[tuple[int, Entry]] = []
-    for adj, entries in hierarchy.parts[domain.path].shortlist.items():
-        bonus = adj * per_adj
-        scored.extend((entry.pages + bonus, entry) for entry in entries)
-    if floor is not None:
-        scored = [(max(points, floor), entry) for points, entry in scored]
-    scored.sort(key=key, reverse=True)
-    return [Candidate(entry.task, points) for points, entry in scored]
+    place = INDEX_MASK.__and__ if by_creation else hierarchy.walk
+    if hierarchy.snapshot.era.tie is Tie.LAST:
+        return sorted(entries, key=lambda entry: (entry >> INDEX_BITS, place(entry)), reverse=True)
+    return sorted(entries, key=lambda entry: (-(entry >> INDEX_BITS), place(entry)))
 
 
 def oom_kill_process(victim: Task, domain: Domain, hierarchy: Hierarchy) -> KillSet:
@@ -136,13 +151,30 @@ def oom_kill_process(victim: Task, domain: Domain, hierarchy: Hierarchy) -> Kill
     Sharers die in any cgroup and at any oom_score_adj; of a group, members at -1000 are spared.
     """
     group = hierarchy.oom_group(victim.memcg, domain.path)
-    dying = [victim]
-    omitted = 0
-    if group is not None:
-        dying += [task for task in hierarchy.members(group) if dies_with_group(task)]
-        omitted = sum(o.tasks for o in hierarchy.snapshot.omitted if within(o.memcg, group))
-    pids = {pid for task in dying for pid in _with_sharers(task, hierarchy)}
-    return KillSet((victim.pid, *sorted(pids - {victim.pid})), group, omitted)
+    if group is None and not victim.mm:
+        return KillSet((victim.pid,))
+    if group is None:
+        return KillSet(_first(victim.pid, _with_sharers([victim], hierarchy)))
+    pids = hierarchy.group_pids.get(group)
+    if pids is None:
+        pids = _with_sharers(filter(dies_with_group, hierarchy.members(group)), hierarchy)
+        hierarchy.group_pids[group] = pids
+    omitted = sum(o.tasks for o in hierarchy.snapshot.omitted if within(o.memcg, group))
+    return KillSet(_first(victim.pid, pids), group, omitted)
+
+
+def _first(pid: int, pids: list[int]) -> tuple[int, ...]:
+    at = pids.index(pid)
+    return (pid, *pids[:at], *pids[at + 1 :])
+
+
+def _with_sharers(dying: Iterable[Task], hierarchy: Hierarchy) -> list[int]:
+    pids: set[int] = set()
+    for task in dying:
+        pids.add(task.pid)
+        if task.mm:
+            pids.update(other.pid for other in hierarchy.sharers[task.mm] if _dies_with_sharer(other))
+    return sorted(pids)
 
 
 def sacrifice_child(
@@ -162,29 +194,29 @@ def sacrifice_child(
     return best or chosen
 
 
-def kill_order(ranked: Sequence[Candidate], domain: Domain, hierarchy: Hierarchy) -> Iterator[Kill]:
-    """The cascade: choose, remove the kill set, choose again."""
+def kill_order(ranked: Sequence[Candidate], depth: int, domain: Domain, hierarchy: Hierarchy) -> list[Kill]:
+    """The cascade up to `depth` victims: choose, remove the kill set, choose again."""
+    if hierarchy.each_dies_alone:
+        return [Kill(candidate, KillSet((candidate.task.pid,))) for candidate in ranked[:depth]]
+    order: list[Kill] = []
     dead: set[int] = set()
     for candidate in ranked:
         # A sacrificed child leaves its parent at the head of the ranking: it is chosen again.
         while candidate.task.pid not in dead:
+            if len(order) == depth:
+                return order
             victim = candidate
             if hierarchy.snapshot.era.sacrifice_child:
                 victim = sacrifice_child(candidate, domain, hierarchy, dead)
             kill_set = oom_kill_process(victim.task, domain, hierarchy)
             dead.update(kill_set.pids)
-            yield Kill(victim, kill_set)
+            order.append(Kill(victim, kill_set))
+    return order
 
 
 def _verdict(domain: Domain, hierarchy: Hierarchy, depth: int) -> Verdict:
-    ranked = ranking(domain, hierarchy)
-    if _never_kills(domain, hierarchy.snapshot):
-        ranked = []
-    order: list[Kill] = []
-    for kill in kill_order(ranked, domain, hierarchy):
-        order.append(kill)
-        if len(order) == depth:
-            break
+    ranked = [] if _never_kills(domain, hierarchy.snapshot) else ranking(domain, hierarchy)
+    order = kill_order(ranked, depth, domain, hierarchy)
     runner_up = _runner_up(order, ranked)
     confidence, assumptions = _confidence(domain, order, runner_up, hierarchy)
     return Verdict(domain, tuple(order), runner_up, confidence, assumptions)
@@ -193,12 +225,6 @@ def _verdict(domain: Domain, hierarchy: Hierarchy, depth: int) -> Verdict:
 def _runner_up(order: Sequence[Kill], ranked: Sequence[Candidate]) -> Candidate | None:
     first = order[0].victim.task.pid if order else None
     return next((candidate for candidate in ranked if candidate.task.pid != first), None)
-
-
-def _with_sharers(task: Task, hierarchy: Hierarchy) -> Iterator[int]:
-    yield task.pid
-    if task.mm:
-        yield from (other.pid for other in hierarchy.sharers[task.mm] if _dies_with_sharer(other))
 
 
 def _dies_with_sharer(task: Task) -> bool:
@@ -236,12 +262,10 @@ def _confidence(
     if node and not snapshot.initial_pid_namespace:
         confidence = Confidence.PARTIAL
         reasons.append("nested node: processes outside this PID namespace are not seen")
-    in_flight = hierarchy.parts[domain.path].in_flight
-    if in_flight:
+    dying = hierarchy.in_flight.get(domain.path)
+    if dying is not None:
         confidence = Confidence.BLOCKED
-        reasons.append(
-            f"pid {in_flight[0].pid} ({in_flight[0].comm}) is dying: nobody else is chosen until it is gone"
-        )
+        reasons.append(f"pid {dying.pid} ({dying.comm}) is dying: nobody else is chosen until it is gone")
     if not order:
         confidence = Confidence.NONE
         reasons.append(_why_nobody(domain, snapshot))
