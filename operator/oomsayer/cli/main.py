@@ -19,6 +19,7 @@ class Command(Protocol):
 
 _COMMANDS = {
     "node": ("oomsayer.cli.node", "say whom an OOM on this machine would kill"),
+    "explain": ("oomsayer.cli.explain", "say why the OOM killer took whom a kernel log says it took"),
     "agent": ("oomsayer.agent.main", "report this node to the cluster (runs in the DaemonSet)"),
     "operator": (
         "oomsayer.controller.main",

@@ -22,9 +22,10 @@ MOST_BYTES_A_LINE = 65_536
 _MOST_SOURCES = 64
 _MOST_KILLED = 10_000
 _MOST_WRAPS = 4
-_IDLE_IN_REPORT = 5_000
+_IDLE_BEFORE_TABLE = 1_000
 """How many lines of something else may stand inside a report: call traces, per-CPU lists, other messages."""
-_IDLE_AFTER_KILL = 200
+_IDLE_AFTER_TABLE = 100
+_IDLE_AFTER_KILL = 24
 _REMEMBERED = 256
 _PID_FRESH_SECONDS = 600
 """How long a pid that was killed is taken for the same process when a later table shows it."""
@@ -231,28 +232,28 @@ _ANY_ROW = re.compile(rb"\[\s*(\d{1,10})\]((?:\s+-?\d{1,20}){7,12})\s(.*)$", re.
 _ROW_START = re.compile(rb"\[\s*\d{1,10}\](?:\s+-?\d{1,20}){2,12}\s*$")
 _WORDS = (
     b"oom",
-    b"ill",
-    b" limit",
-    b"OOM victim",
-    b"omm: ",
-    b"mems_allowed=",
-    b" RAM",
-    b"reserved",
-    b"otal swap",
-    b"present:",
-    b"kB (",
-    b"-Info",
+    b"process",
     b"cgroup",
-    b"swap on ",
-    b"Linux version",
-    b"workingset_refault",
+    b"kill",
+    b"kB (",
+    b"present:",
+    b"usage ",
+    b"ainted",
+    b"pages",
+    b"mems_allowed",
+    b"Total swap",
+    b"swap on",
+    b"reserved",
+    b"Mem-Info",
+    b"OOM",
+    b"deadlocked",
     b"percpu ",
-    b"sec_pagetables",
-    b"vmalloc ",
-    b"Out of memory",
-    b"eadlocked",
-    b"rss",
+    b"protection",
+    b"_refault",
+    b"vmalloc",
+    b"Linux version",
 )
+"""Every line that some reader knows holds one of these: a cheap look before any pattern is tried."""
 _FEATURES: tuple[tuple[re.Pattern[str], tuple[int, int] | None, tuple[int, int] | None], ...] = (
     (re.compile(r"(?:^|\s)percpu \d+\s*$"), (5, 9), None),
     (re.compile(r"(?:^|\s)workingset_refault_anon \d+\s*$"), (5, 9), None),
@@ -355,7 +356,9 @@ class OomReportReader:
         report = source.report
         if report is None:
             return False
-        return source.idle < (_IDLE_AFTER_KILL if report.ended else _IDLE_IN_REPORT)
+        if report.ended:
+            return source.idle < _IDLE_AFTER_KILL
+        return source.idle < (_IDLE_AFTER_TABLE if report.rows else _IDLE_BEFORE_TABLE)
 
     def take(self) -> Iterator[OomReport]:
         """The reports that are finished, each once."""
@@ -381,7 +384,10 @@ class OomReportReader:
         ):
             return
         source.idle += 1
-        if not any(word in raw for word in _WORDS):
+        for word in _WORDS:
+            if word in raw:
+                break
+        else:
             if source.pending:
                 self._unwrap(source, raw.decode("utf-8", "backslashreplace"))
             elif _ANY_ROW.search(raw) or _ROW_START.search(raw):
@@ -815,27 +821,34 @@ class OomReportReader:
         ("Killed process", _killed),
         ("Kill process", _chosen),
         ("memory.oom.group", _group),
-        (" name", _columns),
+        ("oom_score_adj name", _columns),
         (": usage ", _counter),
-        ("cgroup", _cgroups),
+        ("cgroup stats", _cgroups),
+        ("reached of cgroup", _cgroups),
         ("killed as a result", _cgroups),
-        ("ainted", _release),
+        ("tainted ", _release),
+        ("Tainted: ", _release),
         ("Linux version", _release),
         ("mems_allowed=", _header_cpuset),
-        ("kB", _machine),
-        (" RAM", _machine),
+        ("Total swap", _machine),
+        ("present:", _machine),
+        ("kB (", _machine),
+        ("pages RAM", _machine),
+        ("pages of RAM", _machine),
         ("reserved", _machine),
         ("k swap on", _machine),
         ("Mem-Info", _machine),
         ("OOM victim", _ends),
         ("killable", _ends),
-        ("deadlocked", _ends),
+        ("deadlocked on", _ends),
         ("panic_on_oom", _ends),
-        ("oom_callback", _trace),
+        ("moom_callback", _trace),
         ("mem_cgroup_o", _trace),
-        ("p", _features),
-        ("workingset", _features),
-        ("vmalloc", _features),
+        ("percpu ", _features),
+        ("sec_pagetables", _features),
+        ("min protection", _features),
+        ("workingset_refault", _features),
+        ("vmalloc ", _features),
     )
     """Which reader to ask for a line that holds a word."""
 

@@ -1,0 +1,259 @@
+"""What `oomsayer explain` prints for people: what happened in one sentence, then the ranking behind it."""
+
+from collections.abc import Iterator, Sequence
+from textwrap import wrap
+
+from oomsayer.api.quantity import binary
+from oomsayer.cli.text import harmless, shortened, width
+from oomsayer.kernel.badness import rss_swap_pgtables
+from oomsayer.kernel.explain import OOM_SCORE_ADJ_MAX, Explanation, Ranked, ReportDomain, pgtables_bytes
+from oomsayer.kernel.snapshot import OOM_SCORE_ADJ_MIN
+from oomsayer.kubelet.cgroups import owner
+
+_COLUMNS = 120
+_SHOWN = 10
+"""How many candidates are shown; those killed are always."""
+_NAMES_SHOWN = 5
+_ID_SHOWN = 12
+_HEADER = ("PID", "NAME", "UID", "ADJ", "RSS", "SWAP", "PGTABLES", "MEMORY", "FROM ADJ", "POINTS", "")
+_LEFT = frozenset({"NAME", ""})
+_LABEL = 20
+"""Columns that stand before a path at most."""
+_UNKNOWN = "?"
+_NEVER = "never"
+
+
+def text(index: int, explanation: Explanation) -> str:
+    """One explanation; `index` counts from 1."""
+    parts = [
+        [_title(index, explanation), *wrap(_headline(explanation), _COLUMNS)],
+        list(_facts(explanation)),
+        list(_ranking(explanation)),
+        list(_changes(explanation)),
+        list(_missing(explanation)),
+    ]
+    return "\n\n".join("\n".join(lines) for lines in parts if lines) + "\n"
+
+
+def _title(index: int, explanation: Explanation) -> str:
+    kernel = harmless(explanation.report.kernel or "of unknown release")
+    era = explanation.era
+    rules = "" if era is None else f", rules of {era.releases}"
+    return f"REPORT {index}  (kernel {kernel}{rules})"
+
+
+def _headline(explanation: Explanation) -> str:
+    place = _place(explanation)
+    if not explanation.killed:
+        return _nobody(explanation, place)
+    pid, comm = explanation.killed[0]
+    who = f"{harmless(comm)} (pid {pid})"
+    others = len(explanation.killed) - 1
+    what = f" and {others} more with it were killed" if others else " was killed"
+    return f"{who}{what} because {place}. {_why(explanation)}".rstrip()
+
+
+def _why(explanation: Explanation) -> str:
+    predicted = explanation.predicted
+    if explanation.agrees:
+        return _choice(explanation)
+    if explanation.agrees is False:
+        expected = "nobody" if predicted is None else _who(predicted)
+        return f"By badness it would have been {expected}. Why not: {explanation.because}."
+    return "Who had the most badness can not be told from this report."
+
+
+def _choice(explanation: Explanation) -> str:
+    victim, change = explanation.predicted, explanation.change
+    count = sum(candidate.eligible for candidate in explanation.candidates)
+    if victim is None:
+        return ""
+    if count == 1:
+        return "It was the only candidate."
+    first = f"Of {count} candidates it had the most badness"
+    if change is None or victim.points is None or change.runner_up.points is None:
+        return f"{first}."
+    margin = victim.points - change.runner_up.points
+    if not margin:
+        return f"{first}, level with {_who(change.runner_up)}: the order of the scan decided."
+    amount = binary(margin * explanation.page_size)
+    return f"{first}: {victim.points} points, {margin} ({amount}) more than {_who(change.runner_up)}."
+
+
+def _nobody(explanation: Explanation, place: str) -> str:
+    report = explanation.report
+    if report.panicked:
+        return f"The kernel panicked because {place} and {harmless(report.panicked)}."
+    if report.no_killable:
+        return f"Nobody was killed although {place}: no process could be."
+    if report.exiting:
+        pid, comm = report.exiting
+        return f"{harmless(comm)} (pid {pid}) was chosen because {place}, and was already exiting. {_why(explanation)}"
+    asked = "" if report.header is None else f" when {harmless(report.header)} asked for memory"
+    return f"Memory ran out{asked}: {place}. The report does not say who was killed."
+
+
+def _place(explanation: Explanation) -> str:
+    report = explanation.report
+    if report.sysrq:
+        return "somebody asked for it by sysrq-f"
+    if explanation.kind is ReportDomain.NODE:
+        return "the node ran out of memory"
+    if explanation.kind is ReportDomain.CPUSET:
+        return f"the memory nodes of cpuset {harmless(explanation.path or _UNKNOWN)} were full"
+    if explanation.kind is ReportDomain.MEMPOLICY:
+        return "the memory nodes of its policy were full"
+    if explanation.kind is ReportDomain.UNKNOWN:
+        return "memory ran out"
+    limit = report.memory.limit_kb if report.memory else None
+    of = "" if limit is None else f" of {binary(limit * 1024)}"
+    return f"{_cgroup(explanation.path)} reached its limit{of}"
+
+
+def _cgroup(path: str | None) -> str:
+    """A cgroup for people: pod and container where its path names them."""
+    if path is None:
+        return "a memory cgroup"
+    whose = owner(path)
+    if whose.container_id:
+        return f"container {whose.container_id[:_ID_SHOWN]} of pod {whose.pod_uid}"
+    if whose.pod_uid:
+        return f"pod {whose.pod_uid}"
+    return f"cgroup {harmless(path)}"
+
+
+def _facts(explanation: Explanation) -> Iterator[str]:
+    report = explanation.report
+    if explanation.path is not None:
+        yield f"Domain:     {explanation.kind.value} {_fitting(explanation.path)}"
+    memcg = (report.summary.task_memcg if report.summary else None) or report.task_memcg
+    if memcg is not None:
+        yield f"Victim in:  {_fitting(memcg)}"
+        whose = owner(memcg)
+        if whose.pod_uid:
+            container = f", container {whose.container_id[:_ID_SHOWN]}" if whose.container_id else ""
+            yield f"            pod {whose.pod_uid} ({whose.qos}){container}"
+    if report.oom_group is not None:
+        yield f"Group kill: {_fitting(report.oom_group)}"
+        names = ", ".join(f"{harmless(comm)} ({pid})" for pid, comm in explanation.killed[:_NAMES_SHOWN])
+        more = len(explanation.killed) - _NAMES_SHOWN
+        yield f"            memory.oom.group: {names}" + (f" and {more} more" if more > 0 else "")
+    total = explanation.totalpages
+    if total is not None:
+        step = total // 1000
+        yield (
+            f"Totalpages: {total} ({binary(total * explanation.page_size)}), so 1 of oom_score_adj weighs {step} "
+            f"pages ({binary(step * explanation.page_size)})"
+        )
+    elif explanation.candidates:
+        yield "Totalpages: not known"
+
+
+def _fitting(path: str) -> str:
+    return shortened(harmless(path), _COLUMNS - _LABEL)
+
+
+def _ranking(explanation: Explanation) -> Iterator[str]:
+    if not explanation.candidates:
+        return
+    dead = {pid for pid, _ in explanation.killed}
+    shown = [
+        candidate
+        for place, candidate in enumerate(explanation.candidates)
+        if place < _SHOWN
+        or candidate is explanation.predicted
+        or (_of(candidate, dead) and place < _SHOWN * 4)
+    ]
+    rows = [_HEADER, *(_row(candidate, explanation, dead) for candidate in shown)]
+    widths = [max(width(row[column]) for row in rows) for column in range(len(_HEADER))]
+    for row in rows:
+        yield "  ".join(_padded(*cell) for cell in zip(row, widths, _HEADER, strict=True)).rstrip()
+    rest = len(explanation.candidates) - len(shown)
+    if rest:
+        yield f"and {rest} more"
+
+
+def _padded(cell: str, room: int, head: str) -> str:
+    padding = " " * (room - width(cell))
+    return cell + padding if head in _LEFT else padding + cell
+
+
+def _row(candidate: Ranked, explanation: Explanation, dead: set[int]) -> tuple[str, ...]:
+    row, page = candidate.row, explanation.page_size
+    memory, from_adj = _split(candidate, explanation)
+    mark = "killed" if _of(candidate, dead) else ""
+    if candidate is explanation.predicted and not mark:
+        mark = "predicted"
+    if candidate is explanation.next:
+        mark = f"{mark}, next" if mark else "next"
+    return (
+        str(row.pid),
+        shortened(harmless(row.comm), 24),
+        _UNKNOWN if row.uid < 0 else str(row.uid),
+        str(row.oom_score_adj),
+        binary(row.rss_pages * page),
+        _UNKNOWN if row.swap_pages is None else binary(row.swap_pages * page),
+        binary(pgtables_bytes(row, explanation.report, page)),
+        memory,
+        from_adj,
+        _points(candidate),
+        mark,
+    )
+
+
+def _points(candidate: Ranked) -> str:
+    if not candidate.eligible:
+        return _NEVER
+    return _UNKNOWN if candidate.points is None else str(candidate.points)
+
+
+def _split(candidate: Ranked, explanation: Explanation) -> tuple[str, str]:
+    """Points from memory, and points from oom_score_adj."""
+    if explanation.era is None:
+        return _UNKNOWN, _UNKNOWN
+    memory = rss_swap_pgtables(candidate.task, explanation.era, explanation.page_size)
+    adj = candidate.row.oom_score_adj
+    if explanation.totalpages is None:
+        return str(memory), _UNKNOWN if adj else "0"
+    return str(memory), str(adj * (explanation.totalpages // 1000))
+
+
+def _of(candidate: Ranked, pids: set[int]) -> bool:
+    return candidate.row.pid in pids or candidate.row.tgid in pids
+
+
+def _changes(explanation: Explanation) -> Iterator[str]:
+    change, victim, following = explanation.change, explanation.predicted, explanation.next
+    if change is None or victim is None:
+        return
+    follower = following or change.runner_up
+    spared = list(_ways(change.victim_oom_score_adj, "or lower", change.victim_bytes, "less", victim))
+    instead = list(_ways(change.next_oom_score_adj, "or higher", change.next_bytes, "more", follower))
+    if not spared and not instead:
+        return
+    yield "WHAT WOULD HAVE CHANGED IT"
+    if spared:
+        yield f"  {_who(victim)} behind {_who(change.runner_up)}: with {', or '.join(spared)}"
+    if instead:
+        yield f"  {_who(follower)} in its place: with {', or '.join(instead)}"
+
+
+def _ways(adj: int | None, bound: str, amount: int | None, more: str, candidate: Ranked) -> Iterator[str]:
+    if adj is not None:
+        limits = "" if adj in (OOM_SCORE_ADJ_MIN, OOM_SCORE_ADJ_MAX) else f" {bound}"
+        yield f"oom_score_adj {adj}{limits} (was {candidate.row.oom_score_adj})"
+    if amount is not None:
+        yield f"{binary(amount)} {more} memory"
+
+
+def _who(candidate: Ranked) -> str:
+    return f"{harmless(candidate.row.comm)} (pid {candidate.row.pid})"
+
+
+def _missing(explanation: Explanation) -> Sequence[str]:
+    if not explanation.missing:
+        return ()
+    lines = ["NOT IN THE REPORT" if explanation.complete else "NOT IN THE REPORT, which is incomplete"]
+    for sentence in explanation.missing:
+        lines += wrap(harmless(sentence), _COLUMNS - 2, initial_indent="  ", subsequent_indent="    ")
+    return lines
