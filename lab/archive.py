@@ -8,6 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lab.errors import LabError
+
+_OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
+_OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -84,10 +89,8 @@ def write_image(out: Path, reference: str, layers: Sequence[Path], config: Confi
     names = [f"{digest}.tar" for digest in digests]
     manifest = json.dumps([{"Config": config_name, "RepoTags": [reference], "Layers": names}]).encode()
     with tarfile.open(out, "w", format=tarfile.GNU_FORMAT) as tar:
-        for name, content in ((config_name, config_json), ("manifest.json", manifest)):
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
+        _add_file(tar, config_name, config_json)
+        _add_file(tar, "manifest.json", manifest)
         for name, layer in zip(names, layers, strict=True):
             member = tarfile.TarInfo(name)
             member.size = layer.stat().st_size
@@ -95,13 +98,75 @@ def write_image(out: Path, reference: str, layers: Sequence[Path], config: Confi
                 tar.addfile(member, source)
 
 
+def write_oci(archive: Path, out: Path, *, without: frozenset[str] = frozenset()) -> None:
+    """Write the image of a docker-archive as an OCI archive, leaving out layers that the receiver has.
+
+    Args:
+        archive: the docker-archive, its layers uncompressed.
+        out: the file to write.
+        without: digests ("sha256:...") that need not be sent.
+    """
+    with tarfile.open(archive) as source, tarfile.open(out, "w", format=tarfile.GNU_FORMAT) as target:
+        listed = json.loads(_member(source, "manifest.json"))[0]
+        config = _member(source, listed["Config"])
+        digests = json.loads(config)["rootfs"]["diff_ids"]
+        layers = []
+        for name, digest in zip(listed["Layers"], digests, strict=True):
+            member = source.getmember(name)
+            layers.append({"mediaType": _OCI_LAYER, "digest": digest, "size": member.size})
+            if digest not in without:
+                blob = tarfile.TarInfo(_blob_path(digest))
+                blob.size = member.size
+                target.addfile(blob, source.extractfile(member))
+        manifest = json.dumps(
+            {
+                "schemaVersion": 2,
+                "mediaType": _OCI_MANIFEST,
+                "config": _add_blob(target, config, "application/vnd.oci.image.config.v1+json"),
+                "layers": layers,
+            }
+        ).encode()
+        described = _add_blob(target, manifest, _OCI_MANIFEST)
+        described["annotations"] = {"io.containerd.image.name": _full_reference(listed["RepoTags"][0])}
+        _add_file(target, "index.json", json.dumps({"schemaVersion": 2, "manifests": [described]}).encode())
+        _add_file(target, "oci-layout", b'{"imageLayoutVersion": "1.0.0"}')
+
+
+def _full_reference(reference: str) -> str:
+    """The name as a container runtime keeps it: "oomsayer:1" is "docker.io/library/oomsayer:1"."""
+    host, slash, _ = reference.partition("/")
+    if slash and ("." in host or ":" in host or host == "localhost"):
+        return reference
+    return f"docker.io/{reference}" if slash else f"docker.io/library/{reference}"
+
+
+def _blob_path(digest: str) -> str:
+    return f"blobs/{digest.replace(':', '/')}"
+
+
+def _add_blob(target: tarfile.TarFile, content: bytes, media_type: str) -> dict[str, object]:
+    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    _add_file(target, _blob_path(digest), content)
+    return {"mediaType": media_type, "digest": digest, "size": len(content)}
+
+
+def _add_file(target: tarfile.TarFile, name: str, content: bytes) -> None:
+    member = tarfile.TarInfo(name)
+    member.size = len(content)
+    target.addfile(member, io.BytesIO(content))
+
+
+def _member(source: tarfile.TarFile, name: str) -> bytes:
+    found = source.extractfile(name)
+    if found is None:
+        raise LabError(f"{source.name} holds no {name}: is it a docker-archive, as `docker save` writes it?")
+    return found.read()
+
+
 def reference_of(archive: Path) -> str:
     """The first image name in a docker-archive."""
     with tarfile.open(archive) as tar:
-        manifest = tar.extractfile("manifest.json")
-        if manifest is None:
-            raise ValueError(f"{archive} holds no manifest.json: is it a docker-archive?")
-        return str(json.load(manifest)[0]["RepoTags"][0])
+        return str(json.loads(_member(tar, "manifest.json"))[0]["RepoTags"][0])
 
 
 def _digest(path: Path) -> str:

@@ -21,6 +21,7 @@ from lab.process import capture
 from lab.progress import run_step, say
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+BASE = "oomsayer.lab/base:1"
 _SUITE = "trixie"
 _PACKAGES = "base-files,python3"
 _PYTHON = "3.13"
@@ -66,6 +67,15 @@ def project_image() -> Path:
     code = REPOSITORY / "operator" / "oomsayer"
     key = cache.key_of(base.name, code, reference(), repr(_CONFIG))
     return cache.artifact("image", key, lambda out: _build_image(out, base, code))
+
+
+def base_image() -> Path:
+    """The docker-archive of the lower layer alone, for nodes to have before the project's image comes."""
+    base = _base()
+    key = cache.key_of(base.name, BASE)
+    return cache.artifact(
+        "image-base.tar", key, lambda out: write_image(out, BASE, [base / "layer.tar"], Config())
+    )
 
 
 def _base() -> Path:

@@ -3,11 +3,11 @@
 import gzip
 import lzma
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab import cache, packages, workloads
+from lab import cache, image, packages, workloads
 from lab.native import binaries
 from lab.native.cpio import Member, write_archive
 from lab.process import capture
@@ -37,9 +37,10 @@ _MASKED = (
     "systemd-networkd.socket", "systemd-pcrlock-make-policy.service", "systemd-resolved.service",
     "systemd-timesyncd.service",
 )  # fmt: skip
-_ENABLED = ("containerd", "lab-images", "lab-network", "ssh")
+_ENABLED = ("containerd", "lab-network", "ssh")
 _DISK_SIZE = "8G"
 _FILES = Path(__file__).resolve().parent / "node"
+_PRELOAD = Path(__file__).resolve().parent / "preload.sh"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +79,12 @@ def node_image() -> NodeImage:
     """The image of this checkout's nodes, made when absent: under two minutes once Kubernetes is built."""
     packages.require(["mmdebstrap", "mke2fs", "ssh-keygen"])
     programs = binaries.kubernetes(binaries.NODE)
-    archives = {"pause": workloads.pause(), "tools": workloads.tools()}
+    # With the project's base there from the start, loading its image takes no more than its code.
+    archives = [workloads.pause(), workloads.tools(), image.base_image()]
     root = cache.artifact("node-root", cache.key_of(_SUITE, _PACKAGES, _FETCH_KERNEL), _build_root)
     key = cache.key_of(
-        root.name, _FILES, *_MASKED, *_ENABLED, _DISK_SIZE,
-        *map(str, (*programs.values(), *archives.values())),
+        root.name, _FILES, _PRELOAD, *_MASKED, *_ENABLED, _DISK_SIZE,
+        *map(str, (*programs.values(), *archives)),
     )  # fmt: skip
     return NodeImage(cache.artifact("node", key, lambda out: _build(out, root, programs, archives)))
 
@@ -100,7 +102,7 @@ def _build_root(out: Path) -> None:
     )  # fmt: skip
 
 
-def _build(out: Path, root: Path, programs: Mapping[str, Path], archives: Mapping[str, Path]) -> None:
+def _build(out: Path, root: Path, programs: Mapping[str, Path], archives: Sequence[Path]) -> None:
     say("making the nodes' disk")
     out.mkdir(mode=0o700)
     image = NodeImage(out)
@@ -111,9 +113,6 @@ def _build(out: Path, root: Path, programs: Mapping[str, Path], archives: Mappin
     for name, program in programs.items():
         shutil.copy(program, tree / "usr/local/bin" / name)
         (tree / "usr/local/bin" / name).chmod(0o755)
-    (tree / "opt/images").mkdir(parents=True)
-    for name, archive in archives.items():
-        shutil.copy(archive, tree / "opt/images" / f"{name}.tar")
     _set_units(tree / "etc/systemd/system")
     _make_ssh_keys(image, tree)
     (tree / "etc/fstab").write_text("")
@@ -121,6 +120,22 @@ def _build(out: Path, root: Path, programs: Mapping[str, Path], archives: Mappin
     (tree / "etc/resolv.conf").write_text("nameserver 10.0.2.3\n")
     shutil.copy(next(tree.glob("boot/vmlinuz-*")), image.kernel)
     _write_initrd(image.initrd, tree)
+    run_step(
+        "filling the nodes' container store",
+        [
+            "unshare",
+            "--mount",
+            "--propagation",
+            "private",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            _PRELOAD,
+            tree,
+            *archives,
+        ],
+        log=cache.log_file("preload"),
+    )
     capture(["mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-d", tree, image.disk, _DISK_SIZE])
     shutil.rmtree(tree)
 

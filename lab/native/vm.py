@@ -22,6 +22,7 @@ _SSH_PORT = 2222
 _MEMORY_MIB = 2048
 _CPUS = 2
 _BOOT_SECONDS = 300
+_UNPLUG_SECONDS = 60
 _BOOT_ADDRESS = "127.0.1.20"
 # The nodes' own network: every machine's second interface hears what any other sends there.
 _MESH = "230.0.0.1:23099"
@@ -108,6 +109,44 @@ class Machine:
             argv, done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
         )
 
+    def read_file(self, file: Path, command: str, timeout: float) -> None:
+        """Run a shell command on the machine with a file of this machine as its standard input.
+
+        The file comes as a disk that is plugged in meanwhile: under emulation a disk is many times faster than
+        the network. The command sees zeros after the file's end, up to a whole number of sectors.
+
+        Raises:
+            LabError: the command failed.
+        """
+        node, device = "lab-file", "lab-file-disk"
+        with qmp.monitor(self._monitor) as monitor:
+            monitor.execute(
+                "blockdev-add", **{"driver": "raw", "node-name": node, "read-only": True,
+                                   "file": {"driver": "file", "filename": str(file), "read-only": True}},
+            )  # fmt: skip
+            monitor.execute("device_add", driver="virtio-blk-pci", id=device, drive=node, serial=node)
+        disk = f"/dev/disk/by-id/virtio-{node}"
+        try:
+            script = f"until [ -b {disk} ]; do sleep 0.1; done; {command} < {disk}"
+            done = self.shell([f"sh -ec '{script}'"], timeout=timeout)
+            if done.returncode != 0:
+                raise LabError(f"{self.name}: `{command}` failed: {done.stderr.strip()}")
+        finally:
+            self._unplug(device, node)
+
+    def _unplug(self, device: str, node: str) -> None:
+        with qmp.monitor(self._monitor) as monitor:
+            monitor.execute("device_del", id=device)
+
+            def gone() -> bool:
+                try:
+                    monitor.execute("blockdev-del", **{"node-name": node})
+                except LabError:
+                    return False
+                return True
+
+            wait_until(f"unplugging a disk from {self.name}", gone, seconds=_UNPLUG_SECONDS)
+
     def wait_for(self, what: str, command: str, seconds: float) -> None:
         """Wait until a shell command succeeds on the machine.
 
@@ -174,7 +213,7 @@ def _boot_once(image: NodeImage, out: Path) -> None:
     say("booting a node, once for all (QEMU without KVM: about a minute)")
     try:
         machine.boot(booted.disk)
-        machine.wait_for("the boot", "systemctl is-active lab-images ssh", _BOOT_SECONDS)
+        machine.wait_for("the boot", "systemctl is-active containerd ssh", _BOOT_SECONDS)
         say("saving the booted node")
         settled = machine.shell(
             ["systemctl is-system-running --wait; sync; echo 3 > /proc/sys/vm/drop_caches"]
