@@ -42,7 +42,7 @@ class Process:
         stat: of the process; of a live thread where the leader has exited.
         status: likewise.
         adj: oom_score_adj.
-        adj_raw: the same as its file gives it.
+        adj_raw: the same as its file gives it, None before it was read.
         rss_pages: from the era's counter.
         cgroup: as its cgroup file gives it, None where that could not be read.
         placed: whether that cgroup was found in the tree; if not it is read anew.
@@ -53,7 +53,7 @@ class Process:
     stat: PidStat
     status: PidStatus
     adj: int = 0
-    adj_raw: bytes = b""
+    adj_raw: bytes | None = None
     rss_pages: int = 0
     cgroup: str | None = None
     placed: bool = False

@@ -1,0 +1,90 @@
+"""The files that speak of the machine as a whole: meminfo, zoneinfo, stat, sys."""
+
+import os
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oomsayer.kernel.snapshot import Memory, Sysctls
+from oomsayer.node import cpustat, meminfo, pidstatm, sysctl, zoneinfo
+
+MEMINFO = b"""MemTotal:       24684096 kB
+MemFree:        23024392 kB
+MemAvailable:   24217620 kB
+Buffers:           12345 kB
+SwapCached:            0 kB
+Active:           500000 kB
+Active(anon):     100000 kB
+Inactive(anon):    20000 kB
+Active(file):     300000 kB
+Inactive(file):   400000 kB
+SwapTotal:       1048572 kB
+SwapFree:        1048000 kB
+"""
+
+
+def test_meminfo() -> None:
+    assert meminfo.parse(MEMINFO, 4096, 77) == Memory(
+        page_size=4096,
+        total_bytes=24684096 * 1024,
+        swap_total_bytes=1048572 * 1024,
+        free_bytes=23024392 * 1024,
+        available_bytes=24217620 * 1024,
+        file_bytes=700000 * 1024,
+        anon_bytes=120000 * 1024,
+        swap_free_bytes=1048000 * 1024,
+        watermark_min_bytes=77,
+    )
+
+
+def test_what_meminfo_does_not_say_is_unknown() -> None:
+    memory = meminfo.parse(b"MemTotal: 100 kB\n", 4096, 0)
+    assert memory == Memory(page_size=4096, total_bytes=102400)
+    assert meminfo.parse(b"MemFree: 100 kB\n", 4096, 0) is None
+
+
+def test_the_watermarks_of_all_zones_add_up() -> None:
+    zones = b"""Node 0, zone      DMA
+  pages free     3840
+        boost    0
+        min      24
+        low      30
+Node 1, zone   Normal
+  pages free     3840
+        min      11994
+        low      12000
+  nr_mlock 8
+"""
+    assert zoneinfo.watermark_min_pages(zones) == 12018
+    assert zoneinfo.watermark_min_pages(b"") == 0
+
+
+def test_processors_online() -> None:
+    assert cpustat.online(b"cpu  1 2\ncpu0 1 2\ncpu3 1 2\nintr 5\n") == 2
+    assert cpustat.online(b"") == 1
+
+
+def test_resident_pages() -> None:
+    assert pidstatm.resident_pages(b"765 380 353 5 0 90 0\n") == 380
+    assert pidstatm.resident_pages(b"765") is None
+
+
+def test_settings_fall_back_to_the_kernels_defaults(tmp_path: Path) -> None:
+    (tmp_path / "sys/vm").mkdir(parents=True)
+    (tmp_path / "sys/vm/swappiness").write_text("0\n")
+    (tmp_path / "sys/vm/panic_on_oom").write_text("2\n")
+    fd = os.open(tmp_path, os.O_RDONLY)
+    try:
+        assert sysctl.vm(fd) == Sysctls(swappiness=0, panic_on_oom=2, oom_kill_allocating_task=0)
+        assert sysctl.osrelease(fd) == ""
+    finally:
+        os.close(fd)
+
+
+@given(st.binary())
+def test_no_content_raises(data: bytes) -> None:
+    meminfo.parse(data, 4096, 0)
+    zoneinfo.watermark_min_pages(data)
+    cpustat.online(data)
+    pidstatm.resident_pages(data)

@@ -1,0 +1,427 @@
+"""Whole machines: captured ones, and ones made up to be unpleasant."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.fixtures.tree import unpack
+
+from oomsayer.kernel.badness import oom_score
+from oomsayer.kernel.snapshot import ROOT, Snapshot, Task, Unkillable
+from oomsayer.kernel.verdict import verdicts
+from oomsayer.node.snapshot import Scanner, UnreadableNodeError
+
+MIB = 1 << 20
+
+
+def read(root: Path, own: Path) -> Snapshot:
+    scanner = Scanner(root, own=own)
+    try:
+        return scanner.snapshot()
+    finally:
+        scanner.close()
+
+
+def named(shot: Snapshot, comm: str) -> Task:
+    (task,) = (task for task in shot.tasks if task.comm == comm)
+    return task
+
+
+def assert_scores_are_the_kernels(root: Path, shot: Snapshot) -> None:
+    total = shot.memory.total_pages + shot.memory.swap_total_pages
+    ours = {
+        t.pid: oom_score(t, total, shot.era, shot.memory.page_size) for t in shot.tasks if not t.unkillable
+    }
+    kernels = {pid: int((root / f"proc/{pid}/oom_score").read_text()) for pid in ours}
+    assert ours == kernels
+
+
+class TestHybrid:
+    """A machine with the memory controller on v1 and an empty v2 tree beside it, read as root."""
+
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def captured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Snapshot]:
+        root, own = unpack("v1-hybrid", tmp_path_factory.mktemp("hybrid"))
+        return root, read(root, own)
+
+    def test_the_machine(self, captured: tuple[Path, Snapshot]) -> None:
+        _, shot = captured
+        assert (shot.kernel, shot.era.name, shot.cgroup_version, shot.cpus) == ("6.18.44", "E6", 1, 2)
+        assert shot.initial_pid_namespace
+        assert shot.memory.total_bytes == 24684096 * 1024
+        assert shot.memory.watermark_min_bytes > 60 * MIB
+
+    def test_scores(self, captured: tuple[Path, Snapshot]) -> None:
+        assert_scores_are_the_kernels(*captured)
+
+    def test_cgroups(self, captured: tuple[Path, Snapshot]) -> None:
+        _, shot = captured
+        limits = {path: memcg.max_bytes for path, memcg in shot.memcgs.items() if memcg.limited}
+        assert limits == {"/demo": 300 * MIB, "/demo/web": 120 * MIB}
+        web = shot.memcgs["/demo/web"]
+        assert web.usage_bytes is not None
+        assert web.usage_bytes >= 60 * MIB
+        assert web.memsw_max_bytes is None
+        assert web.anon_bytes is not None
+
+    def test_processes(self, captured: tuple[Path, Snapshot]) -> None:
+        _, shot = captured
+        assert named(shot, "web (1) a").memcg == "/demo/web"
+        assert named(shot, "web\nb\udcff").oom_score_adj == 985
+        assert shot.tasks[0].unkillable is Unkillable.INIT
+        assert not [task for task in shot.tasks if task.pid in (2, 3)]
+
+    def test_an_exited_leader_is_read_through_its_thread(self, captured: tuple[Path, Snapshot]) -> None:
+        _, shot = captured
+        leader = named(shot, "leader")
+        assert leader.rss_pages >= 40 * MIB // 4096
+        assert leader.threads == 2
+
+    def test_sharers_are_assumed_where_they_cannot_be_proved(self, captured: tuple[Path, Snapshot]) -> None:
+        _, shot = captured
+        one, other = (task for task in shot.tasks if task.comm == "sharing")
+        assert one.mm == other.mm == min(one.pid, other.pid)
+        assert [gap for gap in shot.gaps if f"pid {other.pid} is taken to share" in gap]
+
+    def test_a_vforked_child_is_passed_over(self, captured: tuple[Path, Snapshot]) -> None:
+        _, shot = captured
+        parent, child = (task for task in shot.tasks if task.comm == "forking")
+        assert (parent.unkillable, child.unkillable) == (None, Unkillable.VFORK)
+
+    def test_verdicts(self, captured: tuple[Path, Snapshot]) -> None:
+        _, shot = captured
+        victims = {v.domain.path: v.victim.task.comm for v in verdicts(shot) if v.victim}
+        assert victims == {ROOT: "web\nb\udcff", "/demo": "web\nb\udcff", "/demo/web": "web (1) a"}
+
+
+def stat_of(
+    pid: int,
+    comm: str,
+    *,
+    rss: int,
+    vsize: int,
+    flags: int = 0,
+    start: int | None = None,
+    state: str = "S",
+    threads: int = 1,
+) -> str:
+    fields = f"1 1 1 0 -1 {flags} 5 0 0 0 0 0 0 0 20 0 {threads} 0 {start or pid} {vsize} {rss}"
+    return f"{pid} ({comm}) {state} {fields}{' 0' * 31}\n"
+
+
+STATUS = "Name:\tx\nVmPeak:\t8 kB\nVmRSS:\t{rss} kB\nVmPTE:\t{pte} kB\nVmSwap:\t0 kB\nThreads:\t1\n"
+
+
+class Machine:
+    """A made-up v2 machine in a directory."""
+
+    def __init__(self, root: Path, version: str = "6.12.117") -> None:
+        self.root = root
+        self.own = root
+        self.write("proc/meminfo", f"MemTotal: {4 << 20} kB\nMemFree: {2 << 20} kB\n")
+        self.write("proc/sys/kernel/osrelease", version + "\n")
+        self.write("sys/fs/cgroup/cgroup.controllers", "cpu memory pids\n")
+        self.process(1, "systemd")
+        self.process(2, "kthreadd", flags=0x200000, vsize=0, rss=0)
+        path = self.root / "proc/2/stat"
+        path.write_text(path.read_text().replace(" S 1 ", " S 0 "))
+
+    def write(self, name: str, text: str | bytes) -> None:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text.encode() if isinstance(text, str) else text)
+
+    def process(
+        self,
+        pid: int,
+        comm: str = "worker",
+        *,
+        cgroup: str = "/",
+        rss: int = 100,
+        adj: int = 0,
+        flags: int = 0,
+        vsize: int = 1000,
+        start: int | None = None,
+        state: str = "S",
+        threads: int = 1,
+    ) -> None:
+        size = vsize and vsize + pid
+        stat = stat_of(pid, comm, rss=rss, vsize=size, flags=flags, start=start, state=state, threads=threads)
+        self.write(f"proc/{pid}/stat", stat)
+        status = STATUS.format(rss=rss * 4, pte=40) if vsize else "Name:\tx\nThreads:\t1\n"
+        self.write(f"proc/{pid}/status", status)
+        self.write(f"proc/{pid}/statm", f"1000 {rss} 0 0 0 0 0\n")
+        self.write(f"proc/{pid}/oom_score_adj", f"{adj}\n")
+        self.write(f"proc/{pid}/oom_score", "670\n")
+        self.write(f"proc/{pid}/cgroup", f"0::{cgroup}\n")
+
+    def cgroup(self, path: str, procs: tuple[int, ...] = (), **files: str) -> None:
+        for name, value in {"max": "max", "current": "4096", "oom.group": "0", **files}.items():
+            self.write(f"sys/fs/cgroup{path}/memory.{name.replace('_', '.')}", value + "\n")
+        self.write(f"sys/fs/cgroup{path}/cgroup.procs", "".join(f"{pid}\n" for pid in procs))
+
+    def read(self) -> Snapshot:
+        return read(self.root, self.own)
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+def test_a_plain_machine_has_no_gaps(machine: Machine) -> None:
+    machine.cgroup("/box", (5,), max="1048576", oom_group="1", swap_max="0")
+    machine.write(
+        "sys/fs/cgroup/box/memory.stat", "anon 5\nactive_file 100\ninactive_file 20\nslab_reclaimable 3\n"
+    )
+    machine.process(5, cgroup="/box", adj=-998, rss=50)
+    shot = machine.read()
+    assert shot.gaps == ()
+    task = named(shot, "worker")
+    assert (task.memcg, task.oom_score_adj, task.rss_pages, task.pgtables_bytes) == ("/box", -998, 50, 40960)
+    box = shot.memcgs["/box"]
+    assert (box.max_bytes, box.usage_bytes, box.oom_group, box.reclaimable_bytes) == (
+        1048576,
+        4096,
+        True,
+        123,
+    )
+
+
+def test_a_missing_proc_is_one_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(UnreadableNodeError, match=r"proc: No such file or directory: .*must be mounted"):
+        Scanner(tmp_path)
+
+
+def test_a_proc_without_memory_is_one_clear_error(machine: Machine) -> None:
+    (machine.root / "proc/meminfo").write_text("nothing\n")
+    with pytest.raises(UnreadableNodeError, match="no MemTotal"):
+        machine.read()
+    (machine.root / "proc/meminfo").unlink()
+    with pytest.raises(UnreadableNodeError, match=r"meminfo: No such file"):
+        machine.read()
+
+
+def test_a_machine_without_the_memory_controller_is_told_as_a_whole(machine: Machine) -> None:
+    (machine.root / "sys/fs/cgroup/cgroup.controllers").write_text("cpu\n")
+    machine.process(5)
+    shot = machine.read()
+    assert shot.memcgs.keys() == {ROOT}
+    assert named(shot, "worker").memcg == ROOT
+    assert [gap for gap in shot.gaps if "has no memory controller" in gap]
+
+
+@pytest.mark.parametrize("missing", ["stat", "status", "oom_score_adj"])
+def test_a_process_that_vanishes_mid_read_is_no_gap(machine: Machine, missing: str) -> None:
+    machine.process(5)
+    (machine.root / "proc/5" / missing).unlink()
+    shot = machine.read()
+    assert 5 not in {task.pid for task in shot.tasks}
+    assert shot.gaps == ()
+
+
+@pytest.mark.parametrize(
+    ("file", "content"), [("stat", b"5 (wor"), ("oom_score_adj", b""), ("stat", b"\xff" * 99)]
+)
+def test_what_is_cut_short_is_a_gap(machine: Machine, file: str, content: bytes) -> None:
+    machine.process(5)
+    machine.write(f"proc/5/{file}", content)
+    (gap,) = machine.read().gaps
+    assert gap.startswith("1 processes could not be read (pid 5: its ")
+
+
+def test_a_zombie_and_a_kernel_thread_are_no_candidates(machine: Machine) -> None:
+    machine.process(5, vsize=0, rss=0, state="Z")
+    machine.process(6, vsize=0, rss=0, flags=0x200000)
+    assert {task.pid for task in machine.read().tasks} == {1}
+
+
+def test_without_kthreadd_the_view_is_partial(machine: Machine) -> None:
+    machine.process(2, "sh")
+    shot = machine.read()
+    assert not shot.initial_pid_namespace
+    assert shot.tasks[0].unkillable is None
+
+
+def test_hidden_processes_are_a_gap(machine: Machine) -> None:
+    (machine.root / "proc/1/stat").unlink()
+    assert [gap for gap in machine.read().gaps if "hidepid" in gap]
+
+
+def test_cgroup_procs_gives_the_order_of_the_walk(machine: Machine) -> None:
+    machine.cgroup("/box", (9, 5, 7), max="1048576")
+    for pid in (5, 7, 9):
+        machine.process(pid, f"p{pid}", cgroup="/elsewhere")
+    shot = machine.read()
+    assert {named(shot, f"p{pid}").memcg for pid in (5, 7, 9)} == {"/box"}
+    assert [named(shot, f"p{pid}").order for pid in (9, 5, 7)] == [0, 1, 2]
+
+
+def test_a_cgroup_without_the_controller_belongs_to_the_one_above(machine: Machine) -> None:
+    machine.cgroup("/box", (5,), max="1048576")
+    machine.write("sys/fs/cgroup/box/inner/cgroup.procs", "6\n7\n")
+    for pid in (5, 6, 7):
+        machine.process(pid, f"p{pid}", cgroup="/box/inner")
+    shot = machine.read()
+    assert [(named(shot, f"p{pid}").memcg, named(shot, f"p{pid}").order) for pid in (5, 6, 7)] == [
+        ("/box", 0),
+        ("/box", 1),
+        ("/box", 2),
+    ]
+    assert "/box/inner" not in shot.memcgs
+
+
+def test_a_removed_cgroup_leaves_its_process_to_the_one_above(machine: Machine) -> None:
+    machine.cgroup("/box", max="1048576")
+    machine.process(5, cgroup="/box/gone (deleted)")
+    assert named(machine.read(), "worker").memcg == "/box"
+
+
+class TestAsPod:
+    """Seen from a cgroup and a PID namespace of the reader's own."""
+
+    @pytest.fixture
+    @staticmethod
+    def inside(machine: Machine, tmp_path: Path) -> Machine:
+        machine.cgroup("/pods/mine", (0, 0), max="1048576")
+        machine.cgroup("/pods/other", (0,), max="2097152")
+        machine.own = tmp_path / "own"
+        (machine.own / "proc/self/ns").mkdir(parents=True)
+        (machine.own / "proc/self/ns/cgroup").symlink_to("cgroup:[4026532999]")
+        (machine.own / "sys/fs").mkdir(parents=True)
+        (machine.own / "sys/fs/cgroup").symlink_to(machine.root / "sys/fs/cgroup/pods/mine")
+        return machine
+
+    def test_paths_are_made_absolute(self, inside: Machine) -> None:
+        inside.process(1, "systemd", cgroup="/../../init.scope")
+        inside.process(5, "me", cgroup="/")
+        inside.process(6, "neighbour", cgroup="/../other")
+        shot = inside.read()
+        assert named(shot, "me").memcg == "/pods/mine"
+        assert named(shot, "neighbour").memcg == "/pods/other"
+        assert shot.gaps == ()
+
+    def test_a_process_outside_the_mounted_tree_is_a_gap(self, inside: Machine) -> None:
+        inside.process(1, "systemd", cgroup="/../../../outside")
+        (gap,) = inside.read().gaps
+        assert gap.startswith("1 processes are in cgroups outside")
+
+    def test_a_reader_that_cannot_find_itself_says_so(self, inside: Machine, tmp_path: Path) -> None:
+        (inside.own / "sys/fs/cgroup").unlink()
+        (inside.own / "sys/fs/cgroup").symlink_to(tmp_path)
+        assert [gap for gap in inside.read().gaps if "reader's own cgroup is not in" in gap]
+
+
+def test_a_nested_root_with_a_limit_is_said(machine: Machine) -> None:
+    machine.write("sys/fs/cgroup/memory.max", "1073741824\n")
+    assert [gap for gap in machine.read().gaps if "limit of 1073741824 bytes" in gap]
+
+
+def test_a_killer_in_user_space_is_said(machine: Machine) -> None:
+    machine.process(5, "systemd-oomd")
+    assert [gap for gap in machine.read().gaps if gap.startswith("systemd-oomd runs here")]
+
+
+def test_resident_pages_come_from_the_eras_counter(tmp_path: Path) -> None:
+    for release, expected in (("6.12.117", 100), ("7.1.5", 90), ("5.10.1", 90)):
+        machine = Machine(tmp_path / release, release)
+        machine.process(5)
+        machine.write("proc/5/statm", "1000 90 0 0 0 0 0\n")
+        assert named(machine.read(), "worker").rss_pages == expected
+
+
+def test_an_unsigned_kernel_is_recognised_by_its_scores(machine: Machine) -> None:
+    for pid in (5, 6, 7):
+        machine.process(pid)
+        machine.write(f"proc/{pid}/oom_score", "1\n")
+    shot = machine.read()
+    assert shot.era.name == "E4"
+    assert [gap for gap in shot.gaps if "unsigned" in gap]
+
+
+class TestScanner:
+    @pytest.fixture(params=[0, 1000])
+    @staticmethod
+    def scanner(machine: Machine, request: pytest.FixtureRequest) -> Iterator[Scanner]:
+        machine.cgroup("/box", max="1048576")
+        machine.process(5, cgroup="/box")
+        opened = Scanner(machine.root, own=machine.own, keep_open=request.param)
+        yield opened
+        opened.close()
+
+    def test_an_unchanged_process_stays_the_same_object(self, scanner: Scanner) -> None:
+        tasks = [named(scanner.snapshot(), "worker") for _ in range(40)]
+        assert all(task is tasks[0] for task in tasks)
+
+    def test_what_changes_is_seen_at_once(self, machine: Machine, scanner: Scanner) -> None:
+        for _ in range(10):
+            scanner.snapshot()
+        machine.process(5, cgroup="/box", rss=777, adj=5)
+        task = named(scanner.snapshot(), "worker")
+        assert (task.rss_pages, task.oom_score_adj) == (777, 5)
+
+    def test_a_number_that_another_process_has_now(self, machine: Machine, scanner: Scanner) -> None:
+        for _ in range(10):
+            scanner.snapshot()
+        machine.cgroup("/other", max="1048576")
+        machine.process(5, "newcomer", cgroup="/other", start=99)
+        task = named(scanner.snapshot(), "newcomer")
+        assert (task.start_time, task.memcg) == (99, "/other")
+
+    def test_another_program_may_sit_elsewhere(self, machine: Machine, scanner: Scanner) -> None:
+        for _ in range(10):
+            scanner.snapshot()
+        machine.cgroup("/other", max="1048576")
+        machine.process(5, "execd", cgroup="/other")
+        assert named(scanner.snapshot(), "execd").memcg == "/other"
+
+    def test_a_move_is_noticed_in_the_end(self, machine: Machine, scanner: Scanner) -> None:
+        for _ in range(10):
+            scanner.snapshot()
+        machine.cgroup("/other", max="1048576")
+        machine.process(5, cgroup="/other")
+        assert "/other" in {named(scanner.snapshot(), "worker").memcg for _ in range(17)}
+
+    def test_cgroups_come_and_go(self, machine: Machine, scanner: Scanner) -> None:
+        assert "/new" not in scanner.snapshot().memcgs
+        machine.cgroup("/new", max="5000")
+        assert scanner.snapshot().memcgs["/new"].max_bytes == 5000
+        for file in (machine.root / "sys/fs/cgroup/new").iterdir():
+            file.unlink()
+        (machine.root / "sys/fs/cgroup/new").rmdir()
+        assert "/new" not in scanner.snapshot().memcgs
+
+    def test_a_cgroup_made_again_is_another(self, machine: Machine, scanner: Scanner) -> None:
+        machine.cgroup("/box/inner")
+        before = scanner.snapshot().memcgs["/box/inner"].inode
+        (machine.root / "sys/fs/cgroup/box/inner").rename(machine.root / "old")
+        machine.cgroup("/box/inner")
+        assert scanner.snapshot().memcgs["/box/inner"].inode != before
+
+    def test_nothing_stays_open(self, machine: Machine) -> None:
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        opened = Scanner(machine.root, own=machine.own, keep_open=1)
+        opened.snapshot()
+        opened.snapshot()
+        opened.close()
+        assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_ten_thousand_processes(machine: Machine) -> None:
+    proc = machine.root / "proc"
+    for box in range(100):
+        machine.cgroup(f"/box{box}", max=str(MIB * 50))
+        machine.process(10 + box, f"p{10 + box}", cgroup=f"/box{(10 + box) % 100}", rss=10 + box)
+    for pid in range(110, 10_010):
+        like = 10 + (pid - 10) % 100
+        (proc / str(pid)).mkdir()
+        for file in ("status", "oom_score_adj", "oom_score", "cgroup"):
+            (proc / str(pid) / file).hardlink_to(proc / str(like) / file)
+        (proc / str(pid) / "stat").write_text(stat_of(pid, f"p{pid}", rss=pid, vsize=1000 + pid))
+    shot = machine.read()
+    assert len(shot.tasks) == 10_001
+    told = {v.domain.path: v.victim.task.comm for v in verdicts(shot) if v.victim}
+    assert len(told) == 101
+    assert told[ROOT] == "p10009"
+    assert told["/box3"] == "p10003"
