@@ -158,7 +158,7 @@ class Stage:
         return path
 
     def flood_node(self, node: str) -> None:
-        """Fill the node with unmapped pages, from a process that is never chosen, until somebody is killed."""
+        """Fill the node with unmapped pages, from a process never chosen, until somebody dies."""
         tool = self.memtool_on(node)
         script = (
             "mkdir -p /run/flood && mount -t tmpfs -o size=100% tmpfs /run/flood && "
@@ -187,9 +187,8 @@ class Stage:
 def side_by_side(domain: Json, kill: OomKill) -> None:
     """Print what was said and what happened; pytest shows it with -s, and when a story fails."""
     victim = domain["victim"]
-    print(
-        f"foretold: {victim['comm']} (pid {victim['pid']}) in {domain['name']}, {domain['killSet']['count']} die"
-    )
+    count = domain["killSet"]["count"]
+    print(f"foretold: {victim['comm']} (pid {victim['pid']}) in {domain['name']}, {count} die")
     print(f"kernel:   {kill.comm} (pid {kill.pid}) in {kill.domain}, {len(kill.killed)} died")
 
 
