@@ -5,16 +5,16 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tests.api.server import NAMESPACE, ROOT, ApiServer, Installation, Json, eventually
@@ -56,6 +56,8 @@ class Shop:
     namespace: str = "default"
 
     def __post_init__(self) -> None:
+        self._tls = ssl.create_default_context(cafile=self.server.ca)
+        self._tls.load_cert_chain(self.server.certificate, self.server.key)
         self.node_uid = self.server.node(self.node)["metadata"]["uid"]
         self.pod = f"cart-{self.node}"
         self.make_pod("redis", "web")
@@ -108,9 +110,14 @@ class Shop:
         }
         self.server.apply(body)
 
+    def _get(self, path: str) -> Json:
+        """Ask without a process of its own for each look: these tests look often."""
+        with urllib.request.urlopen(self.server.url + path, context=self._tls, timeout=10) as answer:  # noqa: S310 - an https address of our own
+            return json.load(answer)
+
     def forecast(self) -> Json:
         """Its OOMForecast, an empty one while there is none."""
-        found = self.server.get("oomforecasts")["items"]
+        found = self._get("/apis/oomsayer.dev/v1alpha1/oomforecasts")["items"]
         return next((f for f in found if f["metadata"]["name"] == self.node), {})
 
     def status(self) -> Json:
@@ -120,7 +127,8 @@ class Shop:
         return self.status().get("next", {})
 
     def risks(self) -> list[Json]:
-        return self.status().get("risks", [])
+        risks: list[Json] = self.status().get("risks", [])
+        return risks
 
     def condition(self, kind: str) -> tuple[str, str]:
         """Status and reason of a condition."""
@@ -131,7 +139,7 @@ class Shop:
 
     def events(self, reason: str | None = None) -> list[Json]:
         """The Events about its node and pod, those of one reason only if one is given."""
-        found = self.server.get("events.events.k8s.io", "-A")["items"]
+        found = self._get("/apis/events.k8s.io/v1/events")["items"]
         return [
             e
             for e in found
@@ -140,7 +148,7 @@ class Shop:
 
     def annotations(self) -> dict[str, str]:
         """What oomsayer has annotated the pod with."""
-        pod = self.server.get("pod", self.pod, "-n", self.namespace)
+        pod = self._get(f"/api/v1/namespaces/{self.namespace}/pods/{self.pod}")
         return {
             k: v for k, v in pod["metadata"].get("annotations", {}).items() if k.startswith("oomsayer.dev/")
         }
@@ -208,60 +216,64 @@ def node_status(uid: str, containers: tuple[Container, ...], free: int) -> Json:
     }
 
 
-class OperatorProcess:
+class Operator:
     """`oomsayer operator`, started and ended as a kubelet would."""
 
     def __init__(self, kubeconfig: Path, log: Path, identity: str) -> None:
+        self.identity = identity
         self.port = free_port()
-        self.log = log
-        self._file = log.open("ab")
-        self.process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "oomsayer", "operator"),
-                *(
-                    "--metrics-address",
-                    f"127.0.0.1:{self.port}",
-                    "--namespace",
-                    NAMESPACE,
-                    "--identity",
-                    identity,
-                ),
-            ],
-            env=os.environ | {"KUBECONFIG": str(kubeconfig), "PYTHONPATH": str(ROOT / "operator")},
-            stdout=self._file,
-            stderr=self._file,
-        )
+        self._kubeconfig = kubeconfig
+        self._log = log
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, unless it runs."""
+        if self.running:
+            return
+        options = ("--metrics-address", f"127.0.0.1:{self.port}", "--namespace", NAMESPACE)
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "oomsayer", "operator", *options, "--identity", self.identity],
+                env=os.environ | {"KUBECONFIG": str(self._kubeconfig), "PYTHONPATH": str(ROOT / "operator")},
+                stdout=log,
+                stderr=log,
+            )
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def lead(self) -> None:
+        """Start it, unless it runs, and wait until it leads."""
+        self.start()
+        eventually(self.leads, f"{self.identity} leads", seconds=90)
 
     def kill(self) -> None:
         """As the OOM killer would."""
-        self.process.kill()
-        self._ended()
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait(timeout=30)
 
     def terminate(self) -> int:
         """As the kubelet does; the exit status."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        return self._ended()
+        assert self._process is not None
+        self._process.send_signal(signal.SIGTERM)
+        return self._process.wait(timeout=30)
 
     def get(self, path: str) -> str:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
             return str(answer.read().decode())
 
-    def metric(self, series: str) -> float | None:
-        """The value of one series."""
+    def metric(self, series: str) -> float:
+        """The value of one series, 0 for one that is not there."""
         match = re.search(rf"^{re.escape(series)} (\S+)$", self.get("/metrics"), re.MULTILINE)
-        return float(match[1]) if match else None
+        return float(match[1]) if match else 0.0
 
     def leads(self) -> bool:
         try:
             return self.metric("oomsayer_operator_leader") == 1
         except OSError:
             return False
-
-    def _ended(self) -> int:
-        status = self.process.wait(timeout=30)
-        self._file.close()
-        return status
 
 
 def free_port() -> int:
@@ -270,26 +282,21 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-Start = Callable[..., OperatorProcess]
+@pytest.fixture(scope="module")
+def shared(installed: Installation, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
+    """The operator of all tests here; one that ended it finds it started again by the next."""
+    log = tmp_path_factory.mktemp("operator") / "operator.log"
+    operator = Operator(installed.operator().kubeconfig, log, "operator-0")
+    yield operator
+    if operator.running:
+        operator.terminate()
 
 
 @pytest.fixture
-def start(installed: Installation, tmp_path: Path) -> Iterator[Start]:
-    """Starts operators, waits until they lead, and ends them with the test."""
-    kubeconfig = installed.operator().kubeconfig
-    started: list[OperatorProcess] = []
-
-    def start_one(identity: str = "operator-0", *, leads: bool = True) -> OperatorProcess:
-        operator = OperatorProcess(kubeconfig, tmp_path / f"{identity}.log", identity)
-        started.append(operator)
-        if leads:
-            eventually(operator.leads, f"{identity} leads", seconds=60)
-        return operator
-
-    yield start_one
-    for operator in started:
-        if operator.process.poll() is None:
-            operator.terminate()
+def operator(shared: Operator) -> Operator:
+    """An operator that leads."""
+    shared.lead()
+    return shared
 
 
 @pytest.fixture
@@ -304,8 +311,7 @@ def shop(api_server: ApiServer, installed: Installation) -> Iterator[Shop]:
     )
 
 
-def test_a_report_becomes_a_forecast(start: Start, shop: Shop) -> None:
-    operator = start()
+def test_a_report_becomes_a_forecast(operator: Operator, shop: Shop) -> None:
     shop.report(redis=200, web=600)
     eventually(lambda: bool(shop.next()), "a forecast")
 
@@ -326,4 +332,257 @@ def test_a_report_becomes_a_forecast(start: Start, shop: Shop) -> None:
         == 424 * MI
     )
     assert operator.get("/healthz") == "ok\n"
-    assert operator.terminate() == 0
+
+
+@pytest.mark.usefixtures("operator")
+def test_a_risk_is_announced_once_and_taken_back_when_it_ends(shop: Shop) -> None:
+    shop.report(redis=490)
+    eventually(lambda: bool(shop.annotations()), "annotations")
+    eventually(lambda: any(r["announced"] for r in shop.risks()), "the risk is marked as announced")
+
+    (risk,) = shop.risks()
+    assert risk["domainName"] == (f"container default/{shop.pod}/redis")
+    assert shop.annotations() == {
+        "oomsayer.dev/oom-risk": f"container default/{shop.pod}/redis",
+        "oomsayer.dev/oom-victim": "redis/redis",
+        "oomsayer.dev/oom-risk-since": risk["since"],
+    }
+    (event,) = shop.events()
+    assert (event["type"], event["reason"], event["action"]) == ("Warning", "OOMRisk", "Forecasting")
+    assert event["regarding"]["uid"] == shop.uid
+    assert event["reportingController"] == "oomsayer.dev/operator"
+    assert event["note"] == (
+        f"With 22Mi of 512Mi left, the next OOM in container default/{shop.pod}/redis kills redis "
+        f"(pid 101, container redis of pod default/{shop.pod}): "
+        "it is the only process there that can be killed."
+    )
+    assert shop.condition("AtRisk") == ("True", "HeadroomUnderThreshold")
+
+    shop.report(redis=500)
+    eventually(lambda: shop.next()["headroom"] == "12Mi", "the forecast follows")
+    shop.report(redis=300)
+    eventually(lambda: not shop.annotations(), "the annotations are gone")
+    eventually(lambda: not shop.risks(), "the risk is gone")
+    assert sorted(e["reason"] for e in shop.events()) == ["OOMRisk", "OOMRiskEnded"]
+
+
+def test_a_killed_operator_goes_on_without_repeating_an_event(operator: Operator, shop: Shop) -> None:
+    shop.report(redis=490)
+    eventually(lambda: any(r["announced"] for r in shop.risks()), "the risk is announced")
+    operator.kill()
+
+    operator.lead()
+    eventually(lambda: operator.metric('oomsayer_operator_reports_total{result="ok"}') >= 1, "looks again")
+    shop.report(redis=505)
+    eventually(lambda: shop.next()["headroom"] == "7Mi", "the forecast follows")
+    assert len(shop.events()) == 1
+    assert operator.metric('oomsayer_operator_events_total{reason="OOMRisk",result="written"}') == 0
+
+
+@pytest.mark.parametrize("event_written", [True, False], ids=["after the Event", "before the Event"])
+def test_an_operator_killed_while_announcing_announces_exactly_once(
+    operator: Operator, shop: Shop, *, event_written: bool
+) -> None:
+    shop.report(redis=490)
+    eventually(lambda: any(r["announced"] for r in shop.risks()), "the risk is announced")
+    operator.kill()
+    risks = [{**risk, "announced": False} for risk in shop.risks()]
+    shop.server.kubectl(
+        *("patch", "oomforecast", shop.node, "--subresource=status", "--type=merge", "-p"),
+        json.dumps({"status": {"risks": risks}}),
+    )
+    if not event_written:
+        shop.server.kubectl(
+            "delete", "events.events.k8s.io", "-n", "default", shop.events()[0]["metadata"]["name"]
+        )
+
+    operator.lead()
+    eventually(lambda: all(r["announced"] for r in shop.risks()), "the risk is announced again")
+    assert len(shop.events()) == 1
+
+
+@pytest.mark.usefixtures("operator")
+def test_a_node_near_its_oom_is_announced_on_the_node(shop: Shop) -> None:
+    shop.report(redis=300, web=300, free=150)
+    eventually(lambda: bool(shop.events()), "an Event")
+
+    (event,) = shop.events()
+    assert (event["reason"], event["metadata"]["namespace"]) == ("NodeOOMRisk", "default")
+    assert event["regarding"] == {
+        "apiVersion": "v1", "kind": "Node", "name": shop.node, "uid": shop.node_uid
+    }  # fmt: skip
+    assert event["related"]["name"] == shop.pod
+    assert event["note"].startswith(f"With 150Mi of 8Gi left, the next OOM of node {shop.node} kills worker ")
+    assert "its oom_score_adj 950 outweighs that runner-up redis" in event["note"]
+    eventually(lambda: shop.annotations().get("oomsayer.dev/oom-risk") == "node", "the pod is annotated")
+
+
+@pytest.mark.usefixtures("operator")
+def test_a_host_process_as_victim_is_announced_on_the_node(shop: Shop) -> None:
+    status = node_status(shop.uid, (), free=150)
+    status["memcgs"].append({"name": "backup.service", "parent": 0, "inode": 9})
+    status["tasks"].append(
+        {"pid": 70, "start": 70, "comm": "backup", "memcg": 5, "adj": 0, "rss": 4096 * 256}
+    )
+    shop.report(free=150, memcgs=status["memcgs"], tasks=status["tasks"])
+    eventually(lambda: bool(shop.events("NodeOOMRisk")), "an Event")
+    note = shop.events("NodeOOMRisk")[0]["note"]
+    assert "kills backup (pid 70, a host process outside pods, in /backup.service)" in note
+
+
+@pytest.mark.usefixtures("operator")
+def test_a_policy_takes_effect_without_a_restart_and_says_so(shop: Shop) -> None:
+    shop.report(redis=490)
+    eventually(lambda: bool(shop.annotations()), "annotations")
+    policy = {
+        "apiVersion": "oomsayer.dev/v1alpha1",
+        "kind": "OOMPolicy",
+        "metadata": {"name": "calm"},
+        "spec": {"thresholds": {"podHeadroomPercent": 1, "clearPercent": 1}},
+    }
+    shop.server.apply(policy)
+    try:
+        eventually(lambda: not shop.risks() and not shop.annotations(), "the risk ends")
+        accepted = shop.server.get("oompolicy", "calm")["status"]["conditions"][0]
+        assert (accepted["type"], accepted["status"], accepted["reason"]) == ("Accepted", "True", "Valid")
+    finally:
+        shop.server.kubectl("delete", "oompolicy", "calm")
+    eventually(lambda: bool(shop.annotations()), "the risk is back with the defaults")
+
+
+@pytest.mark.usefixtures("operator")
+def test_a_policy_keeps_a_namespace_silent(shop: Shop) -> None:
+    policy = {
+        "apiVersion": "oomsayer.dev/v1alpha1",
+        "kind": "OOMPolicy",
+        "metadata": {"name": "silent"},
+        "spec": {"namespaces": {"exclude": ["default"]}},
+    }
+    shop.server.apply(policy)
+    try:
+        shop.report(redis=490)
+        eventually(lambda: shop.next().get("headroom") == "22Mi", "a forecast")
+        assert not shop.risks()
+        assert not shop.events()
+        assert not shop.annotations()
+    finally:
+        shop.server.kubectl("delete", "oompolicy", "silent")
+
+
+def test_a_pod_at_risk_is_deleted(operator: Operator, shop: Shop) -> None:
+    shop.report(redis=490)
+    eventually(lambda: any(r["announced"] for r in shop.risks()), "the risk is announced")
+    shop.server.kubectl("delete", "pod", shop.pod, "--force", "--grace-period=0")
+    shop.report(memcgs=node_status(shop.uid, (), 6000)["memcgs"], tasks=[])
+    eventually(lambda: not shop.risks(), "the risk ends")
+    assert operator.metric("oomsayer_operator_queue_length") == 0
+    assert shop.condition("Ready") == ("True", "ReportFresh")
+
+
+@pytest.mark.usefixtures("operator")
+def test_a_namesake_of_a_pod_at_risk_is_left_alone(shop: Shop) -> None:
+    shop.report(redis=490)
+    eventually(lambda: bool(shop.annotations()), "annotations")
+    shop.server.kubectl("delete", "pod", shop.pod, "--force", "--grace-period=0")
+    shop.make_pod()
+    stamp = {"metadata": {"annotations": {"oomsayer.dev/oom-risk": "somebody else's"}}}
+    shop.server.patch("pod", shop.pod, patch=stamp)
+    shop.report(memcgs=node_status(shop.uid, (), 6000)["memcgs"], tasks=[])
+    eventually(lambda: not shop.risks(), "the old pod's risk ends")
+    assert shop.annotations() == {"oomsayer.dev/oom-risk": "somebody else's"}
+
+
+@pytest.mark.usefixtures("operator")
+def test_a_report_of_another_schema_is_named_in_the_ready_condition(shop: Shop) -> None:
+    shop.report(redis=200)
+    eventually(lambda: shop.condition("Ready")[0] == "True", "a forecast")
+    shop.report(schemaVersion=2)
+    eventually(lambda: shop.condition("Ready") == ("False", "ReportSchemaUnknown"), "Ready turns False")
+    assert shop.condition("AtRisk")[0] == "Unknown"
+    assert shop.next()["comm"] == "redis"
+
+
+@pytest.mark.usefixtures("operator")
+def test_a_deleted_report_empties_the_forecast(shop: Shop) -> None:
+    shop.report(redis=490)
+    eventually(lambda: bool(shop.annotations()), "annotations")
+    shop.server.kubectl("delete", "nodememoryreport", shop.node)
+    eventually(lambda: shop.condition("Ready")[0] == "False", "Ready turns False")
+    assert not shop.risks()
+    assert not shop.annotations()
+
+
+@pytest.mark.usefixtures("operator")
+def test_a_deleted_forecast_is_made_again(shop: Shop) -> None:
+    shop.report(redis=200)
+    eventually(lambda: bool(shop.next()), "a forecast")
+    shop.server.kubectl("delete", "oomforecast", shop.node)
+    shop.report(redis=201)
+    eventually(lambda: bool(shop.next()), "the forecast is back")
+
+
+def test_an_api_server_that_is_away_for_a_while_loses_nothing(operator: Operator, shop: Shop) -> None:
+    shop.report(redis=490)
+    eventually(lambda: any(r["announced"] for r in shop.risks()), "the risk is announced")
+    with shop.server.down():
+        away_until = time.monotonic() + 8
+        eventually(lambda: time.monotonic() > away_until, "the API server is away", seconds=20)
+        assert operator.get("/healthz") == "ok\n"
+    shop.report(redis=300)
+    eventually(lambda: not shop.annotations(), "the risk ends", seconds=90)
+    assert operator.running
+    assert len(shop.events("OOMRisk")) == 1
+
+
+def test_of_two_operators_only_the_leader_writes(
+    installed: Installation, operator: Operator, shop: Shop, tmp_path: Path
+) -> None:
+    second = Operator(installed.operator().kubeconfig, tmp_path / "second.log", "operator-1")
+    second.start()
+    try:
+        shop.report(redis=490)
+        eventually(lambda: any(r["announced"] for r in shop.risks()), "the risk is announced")
+        eventually(lambda: healthy(second), "the second is up", seconds=60)
+        assert shop.events()[0]["reportingInstance"] == "operator-0"
+        assert second.metric("oomsayer_operator_leader") == 0
+
+        assert operator.terminate() == 0
+        eventually(second.leads, "the second takes over at once", seconds=30)
+        shop.report(redis=300)
+        eventually(lambda: not shop.annotations(), "the second goes on")
+        assert len(shop.events("OOMRisk")) == 1
+    finally:
+        second.terminate()
+
+
+def test_a_token_that_is_refused_is_read_again(
+    installed: Installation, shared: Operator, shop: Shop, tmp_path: Path
+) -> None:
+    if shared.running:
+        shared.terminate()
+    server = installed.api_server
+    account = "oomsayer-operator"
+    server.node("operators-node")
+    server.pod("short-lived", "operators-node", NAMESPACE, account)
+    bound = ("--bound-object-kind=Pod", "--bound-object-name=short-lived")
+    token = server.kubectl("create", "token", account, "-n", NAMESPACE, *bound).strip()
+    kubeconfig = tmp_path / "operator.kubeconfig"
+    kubeconfig.write_bytes(server.with_token(token, "short-lived").kubeconfig.read_bytes())
+    operator = Operator(kubeconfig, tmp_path / "operator.log", "operator-2")
+    operator.lead()
+    try:
+        server.kubectl("delete", "pod", "short-lived", "-n", NAMESPACE, "--force", "--grace-period=0")
+        refused = 'oomsayer_operator_api_failures_total{code="401",method="GET"}'
+        eventually(lambda: operator.metric(refused) >= 1, "the token is refused", seconds=60)
+        kubeconfig.write_bytes(installed.operator().kubeconfig.read_bytes())
+        shop.report(redis=200)
+        eventually(lambda: bool(shop.next()), "a forecast", seconds=60)
+    finally:
+        operator.terminate()
+
+
+def healthy(operator: Operator) -> bool:
+    try:
+        return operator.get("/healthz") == "ok\n"
+    except OSError:
+        return False

@@ -57,8 +57,13 @@ class ApiError(Exception):
         return self.status == 409 and self.reason == "AlreadyExists"  # noqa: PLR2004 - HTTP's own numbers
 
     @property
+    def another_object(self) -> bool:
+        """Whether the UID that a patch names is not that of the object which has the name now."""
+        return self.status == 422 and "metadata.uid" in str(self)  # noqa: PLR2004 - HTTP's own numbers
+
+    @property
     def conflict(self) -> bool:
-        """Whether somebody else changed the object, or another object has taken its name."""
+        """Whether somebody else changed the object in between."""
         return self.status == 409 and not self.already_exists  # noqa: PLR2004 - HTTP's own numbers
 
 

@@ -20,6 +20,7 @@ from oomsayer.controller.leader import Leader
 from oomsayer.controller.metrics import Metrics
 from oomsayer.controller.reconcile import Reconciler
 from oomsayer.controller.state import State
+from oomsayer.controller.terse import Terse
 from oomsayer.controller.watch import Change, Watches
 from oomsayer.controller.workqueue import WorkQueue
 
@@ -66,8 +67,10 @@ def run(args: argparse.Namespace) -> int:
     logging.basicConfig(
         level=str(args.log_level).upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    # kopf tells of every event that was handled, and of every retry: its errors are all that people need.
-    logging.getLogger("kopf").setLevel(logging.DEBUG if args.log_level == "debug" else logging.ERROR)
+    if args.log_level != "debug":
+        logging.getLogger("kopf").setLevel(logging.WARNING)
+        for handler in logging.getLogger().handlers:
+            handler.addFilter(Terse())
     try:
         host, port = _address(args.metrics_address)
     except ValueError as error:

@@ -302,7 +302,7 @@ class Reconciler:
         try:
             await self._api.patch(f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}", body)
         except ApiError as error:
-            if not (error.not_found or error.conflict):
+            if not (error.not_found or error.another_object):
                 raise
         if values is None:
             self._annotated.pop(pod.uid, None)
