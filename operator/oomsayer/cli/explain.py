@@ -3,6 +3,7 @@
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import BinaryIO
 
 from oomsayer.kernel.explain import Explanation, explain
@@ -38,7 +39,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         nargs="?",
         default=None,
         metavar="FILE",
-        help="kernel log in any form, also gzip; - is standard input, the default where something is piped in",
+        help="kernel log in any form, gzip too; - is standard input, the default where something is piped in",
     )
     parser.add_argument(
         "-o",
@@ -71,14 +72,14 @@ def _print(explanations: Iterable[Explanation], output: str) -> int:
         from oomsayer.cli.explain_json import document  # noqa: PLC0415 - what is not asked for is not waited for
 
         separator = '{"reports": ['
-        for found, explanation in enumerate(explanations, start=1):  # noqa: B007 - the count is the result
+        for found, explanation in enumerate(explanations, start=1):
             print(separator, document(found, explanation), sep="\n", end="")
             separator = ","
         print("\n]}" if found else '{"reports": []}')
         return found
     from oomsayer.cli.explain_table import text  # noqa: PLC0415 - likewise
 
-    for found, explanation in enumerate(explanations, start=1):  # noqa: B007 - the count is the result
+    for found, explanation in enumerate(explanations, start=1):
         print(text(found, explanation))
     return found
 
@@ -94,10 +95,10 @@ def _opened(path: str | None) -> tuple[str, BinaryIO]:
             raise UnreadableLogError(
                 "give a FILE, or pipe a log in: dmesg | oomsayer explain, journalctl -k | oomsayer explain"
             )
-        return "standard input", open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)  # noqa: SIM115 - the caller closes
+        return "standard input", open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)
     name = str(path)
     try:
-        return name, open(name, "rb", buffering=0)  # noqa: SIM115, PTH123 - the caller closes; no Path needed to open
+        return name, Path(name).open("rb", buffering=0)
     except OSError as error:
         raise UnreadableLogError(_why(name, error)) from error
 

@@ -4,7 +4,8 @@ import json
 from typing import TypeAlias
 
 from oomsayer.cli.text import valid
-from oomsayer.kernel.explain import Change, Explanation, Ranked, pgtables_bytes
+from oomsayer.kernel.explain import Change, Explanation
+from oomsayer.kernel.reportchoice import Ranked
 
 _Fields: TypeAlias = dict[str, object]
 
@@ -23,7 +24,7 @@ def fields(index: int, explanation: Explanation) -> _Fields:
         "era": explanation.era_name,
         "domain": {"kind": explanation.kind.value, "path": explanation.path},
         "totalpages": explanation.totalpages,
-        "candidates": [_candidate(candidate, explanation) for candidate in explanation.candidates],
+        "candidates": [_candidate(candidate) for candidate in explanation.candidates],
         "predicted": _who(explanation.predicted),
         "killed": [{"pid": pid, "comm": valid(comm)} for pid, comm in explanation.killed],
         "agrees": explanation.agrees,
@@ -34,7 +35,7 @@ def fields(index: int, explanation: Explanation) -> _Fields:
     }
 
 
-def _candidate(candidate: Ranked, explanation: Explanation) -> _Fields:
+def _candidate(candidate: Ranked) -> _Fields:
     row = candidate.row
     return {
         "pid": row.pid,
@@ -43,7 +44,7 @@ def _candidate(candidate: Ranked, explanation: Explanation) -> _Fields:
         "oom_score_adj": row.oom_score_adj,
         "rss_pages": row.rss_pages,
         "swap_pages": row.swap_pages,
-        "pgtables_bytes": pgtables_bytes(row, explanation.report, explanation.page_size),
+        "pgtables_bytes": candidate.task.pgtables_bytes,
         "points": candidate.points,
         "eligible": candidate.eligible,
     }

@@ -6,7 +6,9 @@ from textwrap import wrap
 from oomsayer.api.quantity import binary
 from oomsayer.cli.text import harmless, shortened, width
 from oomsayer.kernel.badness import rss_swap_pgtables
-from oomsayer.kernel.explain import OOM_SCORE_ADJ_MAX, Explanation, Ranked, ReportDomain, pgtables_bytes
+from oomsayer.kernel.explain import OOM_SCORE_ADJ_MAX, Explanation
+from oomsayer.kernel.reportchoice import Ranked
+from oomsayer.kernel.reportfacts import ReportDomain
 from oomsayer.kernel.snapshot import OOM_SCORE_ADJ_MIN
 from oomsayer.kubelet.cgroups import owner
 
@@ -88,7 +90,8 @@ def _nobody(explanation: Explanation, place: str) -> str:
         return f"Nobody was killed although {place}: no process could be."
     if report.exiting:
         pid, comm = report.exiting
-        return f"{harmless(comm)} (pid {pid}) was chosen because {place}, and was already exiting. {_why(explanation)}"
+        chosen = f"{harmless(comm)} (pid {pid}) was chosen because {place}, and was already exiting"
+        return f"{chosen}. {_why(explanation)}"
     asked = "" if report.header is None else f" when {harmless(report.header)} asked for memory"
     return f"Memory ran out{asked}: {place}. The report does not say who was killed."
 
@@ -141,10 +144,9 @@ def _facts(explanation: Explanation) -> Iterator[str]:
     total = explanation.totalpages
     if total is not None:
         step = total // 1000
-        yield (
-            f"Totalpages: {total} ({binary(total * explanation.page_size)}), so 1 of oom_score_adj weighs {step} "
-            f"pages ({binary(step * explanation.page_size)})"
-        )
+        page = explanation.page_size
+        weight = f"1 of oom_score_adj weighs {step} pages ({binary(step * page)})"
+        yield f"Totalpages: {total} ({binary(total * page)}), so {weight}"
     elif explanation.candidates:
         yield "Totalpages: not known"
 
@@ -193,7 +195,7 @@ def _row(candidate: Ranked, explanation: Explanation, dead: set[int]) -> tuple[s
         str(row.oom_score_adj),
         binary(row.rss_pages * page),
         _UNKNOWN if row.swap_pages is None else binary(row.swap_pages * page),
-        binary(pgtables_bytes(row, explanation.report, page)),
+        binary(candidate.task.pgtables_bytes),
         memory,
         from_adj,
         _points(candidate),

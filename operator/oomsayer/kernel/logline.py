@@ -1,9 +1,10 @@
 r"""The kernel's own words in a line of any log: whatever was put in front of them is taken off.
 
-dmesg in all its forms, journalctl (short, iso, json, export), /dev/kmsg, syslog of RFC 3164 and 5424, consoles,
-container logs, and cloud exports that wrap a line in JSON. What looks like none of these is left as it is.
+dmesg in all its forms, journalctl (short, iso, json, export), /dev/kmsg, syslog of RFC 3164 and 5424,
+consoles, container logs, and cloud exports that wrap a line in JSON. What looks like none of these is left
+as it is.
 
-Source: dmesg(1), journalctl(1), Documentation/ABI/testing/dev-kmsg, RFC 3164, RFC 5424, the CRI logging format.
+Source: dmesg(1), journalctl(1), Documentation/ABI/testing/dev-kmsg, RFC 3164, RFC 5424, the CRI's log format.
 """
 
 import json
@@ -31,7 +32,10 @@ class LogLine(NamedTuple):
 
 
 _ANSI = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|[@-Z\\^_])")
-_TAG = r"(?:(?P<host_{0}>[^\s:\[\]\"{{}}]{{1,255}}) )?(?:kernel|[\w./()-]{{1,64}}\[\d+\]|(?<= )[\w./()-]{{1,64}}): ?"
+_TAG = (
+    r"(?:(?P<host_date>[^\s:\[\]\"{}]{1,255}) )?"
+    r"(?:kernel|[\w./()-]{1,64}\[\d+\]|(?<= )[\w./()-]{1,64}): ?"
+)
 _NAME = r"[^\s\[\]:,;=\"/]{1,6}"
 _CLOCK = r"\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?"
 _ZONE = r"(?: ?(?:Z|[A-Z]{3,4}|[+-]\d\d:?\d\d))?"
@@ -41,17 +45,20 @@ _FULL = rf"{_NAME} {_ISO}"
 _UNIX = r"\d{9,10}\.\d{1,9}"
 _CALLER = r"(?:\[ *[TC]\d+\])?"
 
+_FACILITY = (
+    r"(?P<facility>(?:kern|user|daemon|syslog|local\d) *: *"
+    r"(?:emerg|alert|crit|err|error|warn|warning|notice|info|debug) *: ?)"
+)
 _PREFIX = re.compile(
     "|".join(
         (
             r"(?P<kmsg>\d+,\d+,(?P<usec>\d{1,18}),[^;\s]*;)",
             r"(?P<rfc5424><\d{1,3}>\d \S+ (?P<host_5424>\S+) \S+ \S+ \S+ (?:-|(?:\[[^\]]*\])+) ?\ufeff?)",
             r"(?P<level><\d{1,3}>)",
-            rf"(?P<date>(?:{_ISO}|{_FULL}|{_BSD}|{_UNIX}):? +(?:{_TAG.format('date')})?)",
+            rf"(?P<date>(?:{_ISO}|{_FULL}|{_BSD}|{_UNIX}):? +(?:{_TAG})?)",
             rf"(?P<uptime>\[ *(?P<seconds>\d{{1,12}}\.\d{{1,9}})(?: *<[ \d.+]*>)?\]{_CALLER}:? ?)",
             rf"(?P<bracket>\[(?: *\+\d+\.\d+|{_ISO}|{_FULL}|{_BSD})\]{_CALLER}:? ?)",
-            r"(?P<facility>(?:kern|user|daemon|syslog|local\d) *: *"
-            r"(?:emerg|alert|crit|err|error|warn|warning|notice|info|debug) *: ?)",
+            _FACILITY,
             r"(?P<tag>(?:(?P<host_tag>[^\s:\[\]\"{}]{1,255}) )?kernel: ?)",
             r"(?P<cri>std(?:out|err) [FP] )",
             r"(?P<field>MESSAGE=)",
@@ -187,9 +194,13 @@ def _message(record: dict[str, object]) -> str | None:
         if isinstance(value, str):
             return value
         # journalctl writes a message that is no UTF-8 as a list of its bytes.
-        if isinstance(value, list) and value and all(isinstance(b, int) and 0 <= b < 256 for b in value):  # noqa: PLR2004 - a byte
+        if isinstance(value, list) and value and all(map(_is_byte, value)):
             return bytes(value).decode("utf-8", "backslashreplace")
     return None
+
+
+def _is_byte(value: object) -> bool:
+    return isinstance(value, int) and 0 <= value < 256  # noqa: PLR2004 - what a byte holds
 
 
 def _host(record: dict[str, object]) -> str:
@@ -210,6 +221,6 @@ def _host(record: dict[str, object]) -> str:
 def _uptime(record: dict[str, object]) -> float | None:
     for key in _UPTIME_KEYS:
         value = record.get(key)
-        if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 18:  # noqa: PLR2004 - far beyond any uptime
+        if isinstance(value, str) and re.fullmatch(r"[0-9]{1,18}", value):
             return int(value) / 1e6
     return None

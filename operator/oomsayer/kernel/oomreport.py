@@ -1,8 +1,8 @@
 """An OOM report as the kernel printed it: gathered from log lines, whole or in parts, nothing concluded yet.
 
-A report is a header ("... invoked oom-killer"), the numbers of what ran out, a table of the candidates, one line
-that sums the choice up (5.0+) and a line for each process killed. Any part may be missing: logs are cut, the
-kernel's rate limit swallows headers, people paste pieces.
+A report is a header ("... invoked oom-killer"), the numbers of what ran out, a table of the candidates, one
+line that sums the choice up (5.0+) and a line for each process killed. Any part may be missing: logs are cut,
+the kernel's rate limit swallows headers, people paste pieces.
 
 Source: dump_header(), dump_tasks(), oom_kill_process() in mm/oom_kill.c, mem_cgroup_print_oom_info() in
 mm/memcontrol.c, show_free_areas() in mm/show_mem.c; 3.10 to 7.1.
@@ -216,7 +216,8 @@ _TASK_IN = re.compile(r"Task in (?P<memcg>/.*) killed as a result of limit of (?
 _LIMIT_OF = re.compile(r"Memory limit reached of cgroup (/.*?)\s*$")
 _STATS = re.compile(r"Memory cgroup stats for (/.*?):(?: |$)")
 _COUNTER = re.compile(
-    r"(?P<what>memory|memory\+swap|swap|kmem): usage (?P<usage>\d{1,20})kB, limit (?P<limit>\d{1,20})kB, failcnt"
+    r"(?P<what>memory\+swap|memory|swap|kmem): usage (?P<usage>\d{1,20})kB, "
+    r"limit (?P<limit>\d{1,20})kB, failcnt"
 )
 _EXITING = re.compile(r"OOM victim (\d{1,10}) \((.*)\) is already exiting")
 _NO_KILLABLE = re.compile(r"no killable process|System is deadlocked on memory", re.IGNORECASE)
@@ -227,6 +228,7 @@ _SWAP_TOTAL = re.compile(r"Total swap = (\d{1,15})kB")
 _SWAP_ON = re.compile(r"Adding (\d{1,15})k swap on ")
 _ZONE = re.compile(r"(?:Node (?P<node>\d{1,5}) )?\w+ free:\d+kB .*?\bpresent:(?P<present>\d{1,15})kB")
 _BUDDY = re.compile(r"(?:DMA\d*|Normal|Movable|HighMem): \d+\*(\d{1,4})kB ")
+_TOTALS = ((_RAM, "ram_pages"), (_RESERVED, "reserved_pages"), (_SWAP_TOTAL, "swap_total_kb"))
 _TABLE = re.compile(r"\[ *pid *\]((?: +\w+)+) +name\s*$")
 _ANY_ROW = re.compile(rb"\[\s*(\d{1,10})\]((?:\s+-?\d{1,20}){7,12})\s(.*)$", re.DOTALL)
 _ROW_START = re.compile(rb"\[\s*\d{1,10}\](?:\s+-?\d{1,20}){2,12}\s*$")
@@ -235,7 +237,8 @@ _WORDS = (
     b"process",
     b"cgroup",
     b"kill",
-    b"kB (",
+    b"*4kB",
+    b"*64kB",
     b"present:",
     b"usage ",
     b"ainted",
@@ -243,7 +246,6 @@ _WORDS = (
     b"mems_allowed",
     b"Total swap",
     b"swap on",
-    b"reserved",
     b"Mem-Info",
     b"OOM",
     b"deadlocked",
@@ -596,7 +598,7 @@ class OomReportReader:
         return True
 
     def _odd_row(self, source: _Source, text: str) -> None:
-        """A row outside the fast way: wrapped in something, broken by a console, or without a table's header."""
+        """A row off the fast way: wrapped in something, broken by a console, or without a table's header."""
         raw = text.encode("utf-8", "surrogateescape")
         report = source.report
         if source.table is not None and report is not None and not report.ended:
@@ -752,29 +754,18 @@ class OomReportReader:
         report = source.report
         if report is None or report.ended:
             return False
-        for pattern, name in (
-            (_RAM, "ram_pages"),
-            (_RESERVED, "reserved_pages"),
-            (_SWAP_TOTAL, "swap_total_kb"),
-        ):
+        for pattern, name in _TOTALS:
             match = pattern.search(text)
             if match:
                 setattr(report, name, int(match[1]))
-                report.node_words = True
-                return True
-        zone = _ZONE.search(text)
+        zone, buddy = _ZONE.search(text), _BUDDY.search(text)
         if zone:
             node = int(zone["node"] or 0)
             report.node_present_kb[node] = report.node_present_kb.get(node, 0) + int(zone["present"])
-            return True
-        buddy = _BUDDY.search(text)
-        if buddy:
+        elif buddy:
             report.buddy_kb = int(buddy[1])
-            return True
-        if "Mem-Info:" in text:
-            report.node_words = True
-            return True
-        return False
+        report.node_words = True
+        return True
 
     def _ends(self, source: _Source, line: LogLine) -> bool:
         exiting = _EXITING.search(line.text)
@@ -782,9 +773,9 @@ class OomReportReader:
         if not exiting and not panic and not _NO_KILLABLE.search(line.text):
             return False
         report = self._open(source, line)
+        if report.killed or report.exiting:
+            report = self._new(source, line)
         if exiting:
-            if report.ended:
-                report = self._new(source, line)
             report.exiting = (int(exiting[1]), exiting[2])
         elif panic:
             report.panicked = panic[1]
@@ -832,10 +823,11 @@ class OomReportReader:
         ("mems_allowed=", _header_cpuset),
         ("Total swap", _machine),
         ("present:", _machine),
-        ("kB (", _machine),
+        ("*4kB ", _machine),
+        ("*64kB ", _machine),
         ("pages RAM", _machine),
         ("pages of RAM", _machine),
-        ("reserved", _machine),
+        ("pages reserved", _machine),
         ("k swap on", _machine),
         ("Mem-Info", _machine),
         ("OOM victim", _ends),

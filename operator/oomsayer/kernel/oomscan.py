@@ -1,8 +1,8 @@
 """Finds the OOM reports in a log of any length, block by block, in constant memory.
 
-Most of a log is of something else. So a block is searched for the two phrases that no report lacks (its header, or
-its "Killed process" line), and lines are read one by one only around them. A log may be cut anywhere, and then a
-piece of a report at either end may hold neither: the ends are read line by line.
+Most of a log is of something else. So a block is searched for the two phrases of which no report lacks both
+(its header and its "Killed process" line), and lines are read one by one only around them. A log may be cut
+anywhere, and a piece of a report at either end may hold neither: the ends are read line by line.
 """
 
 from collections.abc import Iterable, Iterator

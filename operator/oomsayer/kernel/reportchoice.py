@@ -1,0 +1,169 @@
+"""The choice of an OOM report, made again from its table."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from oomsayer.kernel.badness import oom_badness, unkillable
+from oomsayer.kernel.era import Era, Tie
+from oomsayer.kernel.oomreport import OomReport, TaskRow
+from oomsayer.kernel.reportfacts import ENDLESS, ReportDomain, Span, victim_pid
+from oomsayer.kernel.snapshot import ROOT, Task, Unkillable
+
+
+class Ranked(NamedTuple):
+    """A row of the table and its badness. A tuple, as rows are many.
+
+    Attributes:
+        row: as printed.
+        task: as oom_badness() takes it.
+        points: badness in pages; None where it is not known, or the process is never chosen.
+        eligible: whether the scan considers it.
+        order: place in the table, which is the order of the scan.
+    """
+
+    row: TaskRow
+    task: Task
+    points: int | None
+    eligible: bool
+    order: int
+
+    def is_process(self, pid: int) -> bool:
+        """Whether a pid names this process, as one of its threads that was printed or as a whole."""
+        return pid in (self.row.pid, self.row.tgid)
+
+
+class Reading(NamedTuple):
+    """One way to read a report.
+
+    Attributes:
+        era: the rules.
+        span: totalpages.
+        root: whether the process of a row holds CAP_SYS_ADMIN (matters up to 4.16).
+        page_size: bytes a page.
+        why: how this reading explains a choice, for those that are not the first.
+    """
+
+    era: Era
+    span: Span
+    root: Callable[[TaskRow], bool]
+    page_size: int
+    why: str = ""
+
+    def points(self, task: Task, totalpages: int) -> int | None:
+        """A task's badness where totalpages is so many."""
+        return oom_badness(task, totalpages, self.era, self.page_size)
+
+
+def candidates(report: OomReport, page_size: int) -> list[Ranked]:
+    """The table in its own order, without points."""
+    in_bytes = not any(name in report.columns for name in ("nr_ptes", "nr_pmds"))
+    unit = 1 if in_bytes else page_size
+    taken = victim_pid(report)
+    before, now = report.killed_before, {taken, *(killed.pid for killed in report.killed)}
+    rows = []
+    for order, row in enumerate(report.rows.values()):
+        barred = Unkillable.INIT if row.tgid == 1 else None
+        # Killed lately and still listed: its memory was reaped, or the scan would have waited for it.
+        if before and row.pid not in now and before.get(row.pid) == row.comm:
+            barred = Unkillable.OOM_SKIP
+        task = Task(
+            row.tgid,
+            0,
+            row.comm,
+            ROOT,
+            row.oom_score_adj,
+            row.rss_pages,
+            row.swap_pages or 0,
+            row.pgtables * unit,
+            unkillable=barred,
+        )
+        rows.append(Ranked(row, task, None, not unkillable(task), order))
+    return rows
+
+
+def rank(table: Iterable[Ranked], reading: Reading) -> list[Ranked]:
+    """The table, the one that select_bad_process() would choose first; those never chosen last."""
+    known = reading.span.known
+    total = reading.span.least if known is None else known
+    bonus = reading.era.root_bonus
+    sign = 1 if reading.era.tie is Tie.LAST else -1
+    keyed = []
+    for candidate in table:
+        row, task, _, _, order = candidate
+        if bonus:
+            task = replace(task, cap_sys_admin=reading.root(row))
+        points = reading.points(task, total)
+        told = points if known is not None or not row.oom_score_adj else None
+        keyed.append(
+            (
+                (points is not None, points or 0, sign * order),
+                Ranked(row, task, told, points is not None, order),
+            )
+        )
+    keyed.sort(key=_first, reverse=True)
+    return [candidate for _, candidate in keyed]
+
+
+def _first(keyed: tuple[tuple[bool, int, int], Ranked]) -> tuple[bool, int, int]:
+    return keyed[0]
+
+
+def winner(ranked: Sequence[Ranked], reading: Reading) -> Ranked | None:
+    """The one chosen of a ranking whatever totalpages is within its bounds; None where it depends.
+
+    Points grow linearly with totalpages: who is first at both ends is first between.
+    """
+    if not ranked or not ranked[0].eligible:
+        return None
+    span = reading.span
+    if span.known is None:
+        most = span.most or ENDLESS
+        at_most = rank(ranked, reading._replace(span=Span(most, most)))
+        if at_most[0].order != ranked[0].order:
+            return None
+    return ranked[0]
+
+
+def presumed_root(kind: ReportDomain) -> Callable[[TaskRow], bool]:
+    """Who is taken to hold CAP_SYS_ADMIN: root's processes, but not in a cgroup, where containers drop it."""
+    if kind is ReportDomain.MEMCG:
+        return lambda _row: False
+    return lambda row: row.uid == 0
+
+
+def settled_by_score(report: OomReport, table: Sequence[Ranked], reading: Reading) -> Reading:
+    """Let the score that kernels up to 5.0 print decide what it can.
+
+    That is totalpages, where it has bounds, and whether the chosen one holds CAP_SYS_ADMIN.
+    """
+    if report.chosen is None:
+        return reading
+    pid, _, score = report.chosen
+    chosen = next((candidate for candidate in table if candidate.is_process(pid)), None)
+    if chosen is None:
+        return reading
+    presumed, span = reading.root, reading.span
+    flags = {presumed(chosen.row)}
+    if reading.era.root_bonus and chosen.row.uid == 0:
+        flags = {False, True}
+    fits = [
+        (total, flag)
+        for total in sorted({span.least, span.most or 0} - {0})
+        for flag in flags
+        if _score(replace(chosen.task, cap_sys_admin=flag), total, reading) == score
+    ]
+    if len({total for total, _ in fits}) != 1:
+        return reading
+    total, capable = fits[0]
+    settled = reading._replace(span=Span(total, total))
+    if len(fits) > 1:
+        return settled
+    known = chosen.row.pid
+    return settled._replace(root=lambda row: capable if row.pid == known else presumed(row))
+
+
+def _score(task: Task, totalpages: int, reading: Reading) -> int | None:
+    """The score of "Kill process ... score": per mille of totalpages."""
+    points = reading.points(task, totalpages)
+    return None if points is None else points * 1000 // totalpages

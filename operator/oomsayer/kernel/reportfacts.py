@@ -1,0 +1,335 @@
+"""What an OOM report tells of its circumstances: what ran out, under which rules, by which totalpages.
+
+Each answer that the report does not give is left open, and said in words.
+"""
+
+import re
+from dataclasses import replace
+from enum import StrEnum
+from typing import NamedTuple
+
+from oomsayer.kernel.domain import mem_cgroup_get_max
+from oomsayer.kernel.era import ERAS, Era, detect, era_named, release_version
+from oomsayer.kernel.oomreport import Limit, OomReport
+from oomsayer.kernel.snapshot import ROOT, Memcg, Memory, Sysctls
+
+ENDLESS = 2**50
+"""Pages that stand for any amount of swap."""
+_USUAL_PAGE = 4096
+_KNOWN_PAGES_KB = (4, 8, 16, 64, 256)
+_LONG_MAX = 2**63 - 1
+_OLDEST_RULES = (3, 7)
+_SPANNED_UNTIL = (5, 3)
+_MOST_NODES = 1024
+"""More memory nodes no kernel can have (MAX_NUMNODES)."""
+_LONGEST_MASK = 4096
+_SUMMARY_SINCE = (5, 0)
+_SIGNED_STABLE = (5, 4, 144)
+
+
+class ReportDomain(StrEnum):
+    """What ran out, as far as a report tells."""
+
+    NODE = "node"
+    MEMCG = "memcg"
+    CPUSET = "cpuset"
+    MEMPOLICY = "mempolicy"
+    UNKNOWN = "unknown"
+
+
+class Span(NamedTuple):
+    """Totalpages between two bounds, `most` None for no upper one; equal bounds for a known value."""
+
+    least: int
+    most: int | None
+
+    @property
+    def known(self) -> int | None:
+        """Totalpages, None where it is between the bounds."""
+        return self.least if self.least == self.most else None
+
+
+class Missing:
+    """Collects what a report does not tell; a missing part of the report makes it incomplete."""
+
+    def __init__(self, report: OomReport) -> None:
+        self.complete = True
+        self._sentences: dict[str, None] = {}
+        if report.header is None:
+            self.part("header: who asked for memory (cut off, or held back by the kernel's rate limit)")
+        if not report.rows:
+            empty = (
+                "task table: no rows"
+                if report.columns
+                else "task table: none (vm.oom_dump_tasks, or cut off)"
+            )
+            if report.columns and report.no_killable:
+                self.add(empty)
+            else:
+                self.part(empty)
+        elif not report.columns:
+            self.part("task table: its header, so the columns are taken from their number")
+        if report.rows_dropped:
+            self.part(f"task table: {report.rows_dropped} rows beyond the first {len(report.rows)}")
+        chosen = report.summary or report.chosen
+        if not report.ended:
+            self.part("kill: no line says who was killed")
+        elif report.killed and report.columns and not chosen and report.since >= _SUMMARY_SINCE:
+            self.part("summary: the line oom-kill:constraint=...")
+        if report.rows and report.killed and report.row_of(_first(report)) is None:
+            self.part("task table: no row of the killed process, so it was cut")
+
+    def part(self, sentence: str) -> None:
+        """A part of the report is missing."""
+        self.complete = False
+        self.add(sentence)
+
+    def add(self, sentence: str) -> None:
+        """Something is not known that no report tells."""
+        self._sentences[sentence] = None
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """All that is not known, each once."""
+        return tuple(self._sentences)
+
+
+def _first(report: OomReport) -> int:
+    return report.killed[0].pid
+
+
+def who_was_killed(report: OomReport) -> tuple[tuple[int, str], ...]:
+    """Who died: the kernel's lines, or whom its summary names where those are missing."""
+    if report.killed:
+        return tuple((killed.pid, killed.comm) for killed in report.killed)
+    if report.exiting or report.panicked or report.no_killable:
+        return ()
+    summary = report.summary
+    if summary and summary.pid is not None:
+        return ((summary.pid, summary.comm or ""),)
+    return ()
+
+
+def victim_pid(report: OomReport) -> int | None:
+    """The pid of the kernel's victim."""
+    killed = who_was_killed(report)
+    if killed:
+        return killed[0][0]
+    if report.exiting:
+        return report.exiting[0]
+    return None
+
+
+def page_size_of(report: OomReport, missing: Missing) -> int:
+    """From figures printed both in pages and in kB, from the free lists, from an unlimited counter."""
+    for killed in report.killed:
+        row = report.row_of(killed.pid)
+        if row and row.total_vm and killed.total_vm_kb:
+            ratio = killed.total_vm_kb / row.total_vm
+            for size in _KNOWN_PAGES_KB:
+                if abs(ratio - size) < size * 0.1:
+                    return size * 1024
+    if report.buddy_kb in _KNOWN_PAGES_KB:
+        return report.buddy_kb * 1024
+    if report.unlimited_kb is not None:
+        for size in _KNOWN_PAGES_KB[1:]:
+            if report.unlimited_kb == _LONG_MAX // (size * 1024) * size:
+                return size * 1024
+        return _USUAL_PAGE
+    if report.rows:
+        missing.add("page size: nothing tells it, taken as 4096 bytes")
+    return _USUAL_PAGE
+
+
+_CONSTRAINTS = {"CPUSET": ReportDomain.CPUSET, "MEMORY_POLICY": ReportDomain.MEMPOLICY}
+
+
+def what_ran_out(report: OomReport, missing: Missing) -> tuple[ReportDomain, str | None]:
+    """The kind of the OOM domain, and the path of the cgroup, "/" for the node, or the cpuset's name."""
+    summary = report.summary
+    # Early 5.x prints CONSTRAINT_NONE for a memory cgroup too: the cgroup named beside it decides.
+    path = summary.oom_memcg if summary and summary.oom_memcg is not None else report.oom_memcg
+    if path is not None:
+        return ReportDomain.MEMCG, path
+    if (summary and summary.constraint == "MEMCG") or report.memcg_words:
+        missing.part("domain: the path of the memory cgroup")
+        return ReportDomain.MEMCG, None
+    if summary:
+        kind = _CONSTRAINTS.get(summary.constraint, ReportDomain.NODE)
+        return kind, {ReportDomain.NODE: ROOT, ReportDomain.CPUSET: summary.cpuset}.get(kind)
+    if report.sysrq:
+        return ReportDomain.NODE, ROOT
+    if report.node_words:
+        return _old_node(report, missing)
+    missing.part("domain: nothing tells what ran out")
+    return ReportDomain.UNKNOWN, None
+
+
+def _old_node(report: OomReport, missing: Missing) -> tuple[ReportDomain, str | None]:
+    """Before 5.0 the constraint is not printed: the nodes that the request could use tell it."""
+    nodes = set(report.node_present_kb)
+    masked = _mask(report.nodemask)
+    allowed = _mask(report.mems_allowed)
+    if not nodes and report.header is not None and report.mems_allowed not in (None, "0"):
+        missing.add(
+            "constraint: no zones are listed, so a cpuset's OOM would look alike; taken as the node's"
+        )
+    if masked and nodes - masked:
+        return ReportDomain.MEMPOLICY, None
+    if allowed and nodes - allowed:
+        return ReportDomain.CPUSET, report.cpuset
+    return ReportDomain.NODE, ROOT
+
+
+def _mask(text: str | None) -> set[int]:
+    """The nodes of a list like 0-1,4; empty for none or (null)."""
+    nodes: set[int] = set()
+    for low, high in re.findall(r"(\d{1,4})(?:-(\d{1,4}))?", (text or "")[:_LONGEST_MASK]):
+        nodes.update(range(int(low), min(int(high or low), _MOST_NODES) + 1))
+    return nodes
+
+
+def rules_of(report: OomReport, missing: Missing) -> tuple[Era | None, str | None, tuple[Era, ...]]:
+    """The rules to read by, the era's name where only one fits, and the other eras that fit."""
+    version = release_version(report.kernel or "")
+    if version is None:
+        return _era_by_format(report, missing)
+    if version < _OLDEST_RULES:
+        missing.add(f"rules: kernel {report.kernel} is older than any known here")
+        return None, None, ()
+    detection = detect(report.kernel or "")
+    for doubt in detection.doubts:
+        missing.add(doubt)
+    era = _without_child_step(detection.era, report)
+    if _stable_release(report.kernel or "") >= _SIGNED_STABLE and version == _SIGNED_STABLE[:2]:
+        era = era_named("E5")
+    return era, era.name, ()
+
+
+def _stable_release(release: str) -> tuple[int, ...]:
+    """The first three numbers of a release, where it is a stable kernel's own and no vendor's package."""
+    match = re.match(r"(\d{1,4})\.(\d{1,4})\.(\d{1,4})", release)
+    return tuple(map(int, match.groups())) if match else ()
+
+
+def _without_child_step(era: Era, report: OomReport) -> Era:
+    """Vendors took the step out earlier: a "Killed process" line with its reason in front proves it."""
+    if era.sacrifice_child and report.killed_prefixed and report.chosen is None:
+        return replace(era, sacrifice_child=False) if era.root_bonus else era_named("E3")
+    return era
+
+
+def _era_by_format(report: OomReport, missing: Missing) -> tuple[Era | None, str | None, tuple[Era, ...]]:
+    since, until = report.since, report.until
+    # A vendor's kernel: its table is as old as the rest, newer lines were brought in.
+    since = min(since, until)
+    if until < _OLDEST_RULES:
+        missing.add("rules: the table is older than any known here")
+        return None, None, ()
+    fitting = [
+        era
+        for era, following in zip(ERAS, [*(e.since for e in ERAS[1:]), (999, 0)], strict=True)
+        if era.since <= until and following > since
+    ]
+    eras = list(dict.fromkeys(_without_child_step(era, report) for era in fitting))
+    era = eras[-1]
+    only = era.name if len(eras) == 1 else None
+    span = era.releases if only else f"{eras[0].name} to {era.name}"
+    missing.part(
+        f"kernel release: not printed; by its format {span}" + ("" if only else f", read as {era.name}")
+    )
+    return era, only, tuple(eras[:-1])
+
+
+def totalpages_of(
+    report: OomReport, kind: ReportDomain, page_size: int, era: Era | None, missing: Missing
+) -> Span:
+    """Totalpages of the domain, or between which bounds it lies."""
+    if kind is ReportDomain.MEMCG:
+        return _memcg_totalpages(report, page_size, missing)
+    if kind is ReportDomain.UNKNOWN:
+        return Span(0, None)
+    if report.swap_total_kb is None:
+        missing.part("total swap: the line is not there")
+    swap = None if report.swap_total_kb is None else report.swap_total_kb * 1024 // page_size
+    if kind is ReportDomain.NODE:
+        if report.ram_pages is None or report.reserved_pages is None:
+            missing.part("RAM: the lines 'pages RAM' and 'pages reserved' are not both there")
+            return Span(0, None)
+        ram = max(report.ram_pages - report.reserved_pages, 0)
+    else:
+        ram_or_none = _present(report, kind, page_size, era, missing)
+        if ram_or_none is None:
+            return Span(0, None)
+        ram = ram_or_none
+    return Span(ram, None) if swap is None else Span(ram + swap, ram + swap)
+
+
+def _present(
+    report: OomReport, kind: ReportDomain, page_size: int, era: Era | None, missing: Missing
+) -> int | None:
+    """Pages present on the nodes that the request could use."""
+    summary = report.summary
+    if kind is ReportDomain.CPUSET:
+        nodes = _mask(summary.mems_allowed if summary else report.mems_allowed)
+    else:
+        nodes = _mask(summary.nodemask if summary else report.nodemask)
+    if not nodes or not nodes <= set(report.node_present_kb):
+        missing.part("RAM: the zones of the allowed nodes are not all there")
+        return None
+    if era is not None and era.since < _SPANNED_UNTIL:
+        missing.add("RAM: up to 5.3 the kernel counts holes too, which are not printed; taken without")
+    return sum(report.node_present_kb[node] for node in nodes) * 1024 // page_size
+
+
+def _memcg_totalpages(report: OomReport, page_size: int, missing: Missing) -> Span:
+    if report.memory is None:
+        missing.part("limit: the line 'memory: usage ..., limit ...' is not there")
+        return Span(1, None)
+    swap_kb = report.swap_total_kb if report.swap_total_kb is not None else report.swap_total_before_kb
+    least = _memcg_max(report, page_size, 0)
+    if swap_kb is not None:
+        most = _memcg_max(report, page_size, swap_kb * 1024)
+        if most != least:
+            missing.add("swappiness: not printed, taken as above 0")
+        return Span(most, most)
+    most = _memcg_max(report, page_size, ENDLESS * page_size)
+    return Span(least, None if most >= ENDLESS else most)
+
+
+def _memcg_max(report: OomReport, page_size: int, swap_bytes: int) -> int:
+    memcg = Memcg(
+        "/memcg",
+        max_bytes=_bytes(report.memory),
+        swap_max_bytes=_bytes(report.swap),
+        memsw_max_bytes=_bytes(report.memsw),
+    )
+    memory = Memory(page_size, total_bytes=0, swap_total_bytes=swap_bytes)
+    return mem_cgroup_get_max(memcg, memory, Sysctls())
+
+
+def _bytes(limit: Limit | None) -> int | None:
+    return None if limit is None or limit.limit_kb is None else limit.limit_kb * 1024
+
+
+def without_swap(report: OomReport, kind: ReportDomain, span: Span, missing: Missing) -> Span:
+    """Totalpages of a memory cgroup whose report does not tell the machine's swap.
+
+    Where nothing at all is swapped, no swap is the plain reading; where something is, there is no telling.
+    """
+    if kind is not ReportDomain.MEMCG or span.known is not None or report.memory is None:
+        return span
+    if _swapped(report):
+        missing.add("total swap: a memory cgroup's report does not tell it, so totalpages is not known")
+        return span
+    missing.add("total swap: a memory cgroup's report does not tell it; taken as none, as nothing is swapped")
+    return Span(span.least, span.least)
+
+
+def _swapped(report: OomReport) -> bool:
+    if any(row.swap_pages for row in report.rows.values()):
+        return True
+    if report.swap is not None:
+        return report.swap.usage_kb > 0
+    memory, memsw = report.memory, report.memsw
+    return memory is not None and memsw is not None and memsw.usage_kb > memory.usage_kb
