@@ -14,7 +14,7 @@ from oomsayer.agent.change import HEARTBEAT_SECONDS, NEAR, Decider, State, state
 from oomsayer.agent.courier import Courier
 from oomsayer.agent.journal import Journal, Level
 from oomsayer.agent.metrics import Metrics, Sampled
-from oomsayer.agent.pace import LONGEST_CALM_SECONDS, pause
+from oomsayer.agent.pace import LONGEST_CALM_SECONDS, Pace
 from oomsayer.agent.report import SIZE_LIMIT, SMALLEST_SIZE_LIMIT, report
 from oomsayer.agent.server import HttpServer, address_of
 from oomsayer.kernel.snapshot import ROOT, Snapshot
@@ -115,6 +115,7 @@ class Agent:
         self._writer = writer
         self._journal = journal
         self._interval_seconds: float = arguments.interval
+        self._pace = Pace(arguments.interval)
         self._size_limit: int = arguments.report_size
         self._decider = Decider(time.monotonic, arguments.heartbeat)
         self._courier = Courier(self._deliver, self._not_delivered)
@@ -157,7 +158,7 @@ class Agent:
             if change is not None:
                 self._journal.debug(f"report: {change.what}")
                 self._courier.send()
-        return pause(time.thread_time() - spent, self._interval_seconds, near=sample.state.near)
+        return self._pace.pause(time.thread_time() - spent, near=sample.state.near)
 
     def _sample(self) -> Sample:
         snapshot = self._scanner.snapshot()

@@ -16,6 +16,29 @@ LONGEST_NEAR_SECONDS = 5.0
 """Beyond these the shares of processor time give way, so that no node is left unseen."""
 
 
+class Pace:
+    """Remembers what the sample before cost."""
+
+    def __init__(self, interval_seconds: float) -> None:
+        """`interval_seconds` is the shortest wait while calm."""
+        self._interval_seconds = interval_seconds
+        self._cost_before = 0.0
+
+    def pause(self, cost_seconds: float, *, near: bool) -> float:
+        """Seconds to wait after a sample.
+
+        The cheaper of the last two counts: the first sample, which opens everything, and others that
+        happen to cost more say nothing about the next.
+
+        Args:
+            cost_seconds: processor time that the sample took.
+            near: whether some domain is near its OOM.
+        """
+        cost = min(cost_seconds, self._cost_before)
+        self._cost_before = cost_seconds
+        return pause(cost, self._interval_seconds, near=near)
+
+
 def pause(cost_seconds: float, interval_seconds: float, *, near: bool) -> float:
     """Seconds to wait after a sample.
 
