@@ -6,9 +6,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lab import cache, image, tools
+from lab import cache, image, providers, tools
 from lab.errors import LabError
-from lab.native.provider import NativeProvider
+from lab.native import binaries
 from lab.native.controlplane import ControlPlane
 from lab.provider import Provider
 
@@ -29,12 +29,18 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m lab", description="Real clusters for oomsayer's tests and demo"
     )
-    parser.add_argument("--provider", choices=["native"], default="native")
+    parser.add_argument(
+        "--provider",
+        choices=providers.NAMES,
+        help="existing: the cluster of KUBECONFIG; kind: where Docker or Podman runs; native: QEMU nodes. "
+        "Without it the first of these that fits",
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     up = commands.add_parser("up", help="bring the cluster up, and wait until its nodes are Ready")
     up.add_argument("--nodes", type=int, default=2)
     up.set_defaults(run=_up)
+    commands.add_parser("prepare", help="make and cache all that `up` needs").set_defaults(run=_prepare)
     commands.add_parser("down", help="take the cluster away").set_defaults(run=_down)
     commands.add_parser("status", help="say what is up").set_defaults(run=_status)
     commands.add_parser("kubeconfig", help="print the path of the kubeconfig").set_defaults(run=_kubeconfig)
@@ -44,7 +50,9 @@ def _parser() -> argparse.ArgumentParser:
     load = commands.add_parser("load", help="give an image to every node")
     load.add_argument("archive", type=Path, nargs="?", help="a docker-archive; the project's own by default")
     load.set_defaults(run=_load)
-    shell = commands.add_parser("shell", help="run a command on a node, outside all pods")
+    shell = commands.add_parser(
+        "shell", help="run a command on a node, outside all pods; a single word is a shell line"
+    )
     shell.add_argument("node")
     shell.add_argument("words", nargs=argparse.REMAINDER, metavar="-- COMMAND")
     shell.set_defaults(run=_shell)
@@ -52,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     log.add_argument("node")
     log.set_defaults(run=_log)
     apiserver = commands.add_parser("apiserver", help="etcd and an API server alone, without nodes")
-    apiserver.add_argument("action", choices=["up", "down"])
+    apiserver.add_argument("action", choices=["prepare", "up", "down"])
     apiserver.set_defaults(run=_apiserver)
     tool = commands.add_parser("tool", help="print the path of kubectl or helm")
     tool.add_argument("name", choices=["kubectl", "helm"])
@@ -60,8 +68,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _provider(_arguments: argparse.Namespace) -> Provider:
-    return NativeProvider()
+def _provider(arguments: argparse.Namespace) -> Provider:
+    return providers.by_name(arguments.provider) if arguments.provider else providers.fitting()
 
 
 def _up(arguments: argparse.Namespace) -> int:
@@ -69,6 +77,12 @@ def _up(arguments: argparse.Namespace) -> int:
     with cache.locked("lab"):
         provider.up(arguments.nodes)
     print(provider.kubeconfig)
+    return 0
+
+
+def _prepare(arguments: argparse.Namespace) -> int:
+    with cache.locked("lab"):
+        _provider(arguments).prepare()
     return 0
 
 
@@ -110,7 +124,8 @@ def _image(_arguments: argparse.Namespace) -> int:
 
 def _shell(arguments: argparse.Namespace) -> int:
     words = arguments.words[1:] if arguments.words[:1] == ["--"] else arguments.words
-    done = _provider(arguments).node_shell(arguments.node, words, timeout=None)
+    command = ["sh", "-c", words[0]] if len(words) == 1 else words
+    done = _provider(arguments).node_shell(arguments.node, command, timeout=None)
     sys.stdout.write(done.stdout)
     sys.stderr.write(done.stderr)
     return done.returncode
@@ -124,7 +139,11 @@ def _log(arguments: argparse.Namespace) -> int:
 def _apiserver(arguments: argparse.Namespace) -> int:
     control_plane = ControlPlane(cache.run_directory("apiserver"))
     with cache.locked("apiserver"):
-        if arguments.action == "down":
+        if arguments.action == "prepare":
+            binaries.kubernetes(["kube-apiserver"])
+            binaries.etcd()
+            tools.tool("kubectl")
+        elif arguments.action == "down":
             control_plane.stop()
         else:
             if not control_plane.running():

@@ -159,7 +159,9 @@ def _add_file(target: tarfile.TarFile, name: str, content: bytes) -> None:
 def _member(source: tarfile.TarFile, name: str) -> bytes:
     found = source.extractfile(name)
     if found is None:
-        raise LabError(f"{source.name} holds no {name}: is it a docker-archive, as `docker save` writes it?")
+        raise LabError(
+            f"{source.name!s} holds no {name}: is it a docker-archive, as `docker save` writes it?"
+        )
     return found.read()
 
 

@@ -1,8 +1,8 @@
 """The project's image without a registry: the layout of the Dockerfile on a root of Debian's Python.
 
 Two layers: Python with the dependencies of uv.lock, which is cached, and the project's code. All of it holds
-compiled bytecode, because the containers' file systems are read-only. Needs no root: the image's own Python is
-run in place to compile.
+compiled bytecode, because the containers' file systems are read-only. Needs no root: the image's own Python
+is run in place to compile.
 """
 
 import os
@@ -28,12 +28,23 @@ _PYTHON = "3.13"
 _PLATFORM = "x86_64-manylinux_2_28"
 # What no program at run time reads.
 _TRIMMED = (
-    "usr/share/doc", "usr/share/man", "usr/share/info", "usr/share/locale", "usr/share/lintian", "usr/share/perl5",
-    "usr/share/dpkg", "usr/share/debconf", "var/lib/dpkg", "var/cache", "etc/apt", "etc/dpkg",
-    f"usr/lib/python{_PYTHON}/pydoc_data", f"usr/lib/python{_PYTHON}/ensurepip",
-)  # fmt: skip
-_PASSWD = "root:x:0:0:root:/:/usr/sbin/nologin\nnobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n"
-_GROUP = "root:x:0:\nnogroup:x:65534:\n"
+    "usr/share/doc",
+    "usr/share/man",
+    "usr/share/info",
+    "usr/share/locale",
+    "usr/share/lintian",
+    "usr/share/perl5",
+    "usr/share/dpkg",
+    "usr/share/debconf",
+    "var/lib/dpkg",
+    "var/cache",
+    "etc/apt",
+    "etc/dpkg",
+    f"usr/lib/python{_PYTHON}/pydoc_data",
+    f"usr/lib/python{_PYTHON}/ensurepip",
+)
+_USERS = "root:x:0:0:root:/:/usr/sbin/nologin\nnobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n"
+_GROUPS = "root:x:0:\nnogroup:x:65534:\n"
 # As in the Dockerfile.
 _HOME = "opt/oomsayer"
 _CONFIG = Config(
@@ -119,8 +130,8 @@ def _build_base(out: Path, requirements: str) -> None:
 def _trim(root: Path) -> None:
     for name in _TRIMMED:
         shutil.rmtree(root / name, ignore_errors=True)
-    (root / "etc/passwd").write_text(_PASSWD)
-    (root / "etc/group").write_text(_GROUP)
+    (root / "etc/passwd").write_text(_USERS)
+    (root / "etc/group").write_text(_GROUPS)
     (root / "tmp").mkdir(exist_ok=True)
     (root / "tmp").chmod(0o1777)
 
@@ -146,7 +157,7 @@ def _compile(root: Path, strip: Path, directories: Sequence[Path]) -> None:
     The bytecode never looks at the source's time stamp, which the layers do not keep.
     """
     libraries = root / "usr/lib/x86_64-linux-gnu"
-    command = [
+    command: list[str | Path] = [
         libraries / "ld-linux-x86-64.so.2", "--library-path", libraries, root / f"usr/bin/python{_PYTHON}",
         "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash",
         "-s", strip, "-p", "/", *directories,

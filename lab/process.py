@@ -89,7 +89,7 @@ class Daemon:
 
 
 def start_time(pid: int) -> int | None:
-    """When a process started, in clock ticks since boot (field 22 of /proc/PID/stat); None if it has ended."""
+    """When a process started, in ticks since boot (field 22 of /proc/PID/stat); None if it has ended."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:

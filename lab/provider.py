@@ -28,6 +28,9 @@ class Provider(Protocol):
             LabError: no cluster is up.
         """
 
+    def prepare(self) -> None:
+        """Make and cache what `up` needs, where that takes long."""
+
     def up(self, nodes: int) -> None:
         """Bring the cluster up and wait until every node is Ready; one that is up already stays as it is."""
 

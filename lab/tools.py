@@ -1,4 +1,4 @@
-"""kubectl and helm as static programs, from the Python package that carries them (a development dependency)."""
+"""kubectl and helm as static programs, from the Python package that carries them (for development only)."""
 
 import importlib.metadata
 import io

@@ -12,7 +12,23 @@ PAUSE = "oomsayer.lab/pause:1"
 TOOLS = "oomsayer.lab/tools:1"
 _SOURCES = Path(__file__).resolve().parent / "images"
 _APPLETS = (
-    "cat dd df echo env free grep head kill ls mkdir mount nc ps rm sh sleep tail touch true wget yes".split()
+    "cat",
+    "dd",
+    "env",
+    "free",
+    "grep",
+    "head",
+    "kill",
+    "ls",
+    "nc",
+    "ps",
+    "rm",
+    "sh",
+    "sleep",
+    "tail",
+    "touch",
+    "true",
+    "wget",
 )
 
 

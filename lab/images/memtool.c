@@ -1,17 +1,9 @@
-/* memtool: processes of known memory, for workloads that run into their limits.
-
-   Its arguments are steps, done in order; after the last it waits for ever:
-
-     name TEXT      call itself TEXT (15 bytes)
-     adj N          write N into its own oom_score_adj
-     hold MIB       touch that much anonymous memory and keep it
-     grow MIB MS    the same, a MiB each MS milliseconds
-     wait FILE      until FILE exists
-     flood FILE     write zeros into FILE until the kernel kills somebody or the write fails, then empty it:
-                    in a tmpfs these pages are charged to the cgroup but are part of nobody's badness
-     say TEXT       print a line
-     child STEP... end    fork a process that does these steps
-*/
+/*
+ * memtool: a process, or a family of them, whose memory is exactly what was asked for.
+ *
+ * Its arguments are steps, done in order; after the last one it holds what it has until it is killed.
+ * "memtool" alone prints them.
+ */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -22,9 +14,44 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { MIB = 1 << 20 };
+#define MIB (1L << 20)
+#define POLL_MS 50
+
+static const char usage[] =
+	"usage: memtool STEP...\n"
+	"  hold MIB           have MIB of anonymous memory more, every page touched\n"
+	"  grow MIB MS        the same, one MiB every MS milliseconds\n"
+	"  fill PATH MIB      append MIB to a file; on tmpfs they count for the memory cgroup, for no process\n"
+	"  flood PATH         append to a file until the kernel's OOM killer has struck, or the space is used up\n"
+	"  adj N              set the own oom_score_adj\n"
+	"  name NAME          set the own name (15 bytes)\n"
+	"  child STEP... end  a child that does these steps; before hold, or both share the pages\n"
+	"  wait PATH          wait until a file is there\n"
+	"  signal             wait for SIGUSR1\n"
+	"  touch PATH         make a file, for others to wait for\n"
+	"  say WORD           print a word and what this process holds\n"
+	"  sleep MS           wait\n"
+	"  exit STATUS        end here\n"
+	"After its last step every process keeps what it has until it is killed.\n";
+
+static volatile sig_atomic_t signalled;
+static long held;
+
+static void on_signal(int number)
+{
+	(void)number;
+	signalled = 1;
+}
+
+/* The first process of a container has no default action for it. */
+static void on_term(int number)
+{
+	(void)number;
+	_exit(0);
+}
 
 static void fail(const char *what)
 {
@@ -32,142 +59,190 @@ static void fail(const char *what)
 	exit(1);
 }
 
-static void touch_one_mib(void)
+static void misuse(const char *what)
 {
-	void *memory = mmap(NULL, MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	fprintf(stderr, "memtool: %s\n%s", what, usage);
+	exit(2);
+}
 
+static long number(const char *word)
+{
+	char *end;
+	long value;
+
+	errno = 0;
+	value = word ? strtol(word, &end, 10) : 0;
+	if (!word || !*word || *end || errno)
+		misuse("a step lacks its number");
+	return value;
+}
+
+static void sleep_ms(long ms)
+{
+	struct timespec left = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000 };
+
+	while (nanosleep(&left, &left) && errno == EINTR)
+		;
+}
+
+static void hold(long mib)
+{
+	char *memory;
+
+	if (mib <= 0)
+		return;
+	memory = mmap(NULL, mib * MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (memory == MAP_FAILED)
 		fail("mmap");
-	memset(memory, 1, MIB);
+	memset(memory, 1, mib * MIB);
+	held += mib;
 }
 
-static void hold(long mib, long milliseconds)
-{
-	while (mib-- > 0) {
-		touch_one_mib();
-		if (milliseconds)
-			usleep(milliseconds * 1000);
-	}
-}
-
-static void set_adj(const char *adj)
-{
-	int file = open("/proc/self/oom_score_adj", O_WRONLY);
-
-	if (file < 0 || write(file, adj, strlen(adj)) < 0)
-		fail("oom_score_adj");
-	close(file);
-}
-
+/* How many processes the OOM killer has taken since boot. */
 static long oom_kills(void)
 {
-	static char text[16384];
-	int file = open("/proc/vmstat", O_RDONLY);
-	ssize_t size = file < 0 ? -1 : read(file, text, sizeof text - 1);
-	char *line;
+	char line[128];
+	long kills = 0;
+	FILE *file = fopen("/proc/vmstat", "r");
 
-	if (size < 0)
+	if (!file)
 		fail("/proc/vmstat");
-	close(file);
-	text[size] = 0;
-	line = strstr(text, "\noom_kill ");
-	return line ? atol(line + strlen("\noom_kill ")) : 0;
+	while (fgets(line, sizeof(line), file))
+		if (sscanf(line, "oom_kill %ld", &kills) == 1)
+			break;
+	fclose(file);
+	return kills;
 }
 
-static void flood(const char *path)
+/* Appends `mib`; when that is negative, until somebody was killed or the file system is full. */
+static void append(const char *path, long mib)
 {
-	static const char zeros[1 << 16];
-	long before = oom_kills();
-	int file = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	static char block[MIB];
+	long written = 0, kills = oom_kills();
+	int file = open(path, O_WRONLY | O_CREAT | O_APPEND, 0644);
 
 	if (file < 0)
 		fail(path);
-	while (oom_kills() == before && write(file, zeros, sizeof zeros) > 0)
-		;
-	if (ftruncate(file, 0))
+	while (mib < 0 ? oom_kills() == kills : written < mib * MIB) {
+		ssize_t size = write(file, block, sizeof(block));
+
+		if (size < 0 && errno == ENOSPC && mib < 0)
+			break;
+		if (size < 0 && errno != EINTR)
+			fail(path);
+		if (size > 0)
+			written += size;
+	}
+	close(file);
+}
+
+static void write_word(const char *path, const char *word)
+{
+	int file = open(path, O_WRONLY | O_CREAT, 0644);
+
+	if (file < 0 || write(file, word, strlen(word)) < 0)
 		fail(path);
 	close(file);
 }
 
-static char *argument(char **steps)
-{
-	if (!*steps) {
-		fprintf(stderr, "memtool: the last step lacks an argument\n");
-		exit(2);
-	}
-	return *steps;
-}
-
-/* The step after the `end` that closes a child's steps. */
-static char **past_end(char **steps)
+static char **after_end(char **word)
 {
 	int depth = 1;
 
-	for (; depth; steps++) {
-		depth += !strcmp(argument(steps), "child");
-		depth -= !strcmp(*steps, "end");
+	for (; *word; word++) {
+		if (!strcmp(*word, "child"))
+			depth++;
+		else if (!strcmp(*word, "end") && --depth == 0)
+			return word + 1;
 	}
-	return steps;
+	misuse("a child lacks its end");
+	return NULL;
 }
 
-static void wait_for_ever(void)
+static void wait_for_signal(void)
 {
-	for (;;)
-		if (wait(NULL) < 0)
-			pause();
+	sigset_t usr1, before;
+
+	sigemptyset(&usr1);
+	sigaddset(&usr1, SIGUSR1);
+	sigprocmask(SIG_BLOCK, &usr1, &before);
+	while (!signalled)
+		sigsuspend(&before);
+	signalled = 0;
+	sigprocmask(SIG_SETMASK, &before, NULL);
 }
 
-static void perform(char **steps)
+static void run(char **word)
 {
-	while (*steps && strcmp(*steps, "end")) {
-		const char *step = *steps++;
+	while (*word && strcmp(*word, "end")) {
+		const char *step = *word++, *first = *word;
 
-		if (!strcmp(step, "name")) {
-			prctl(PR_SET_NAME, argument(steps++));
-		} else if (!strcmp(step, "adj")) {
-			set_adj(argument(steps++));
-		} else if (!strcmp(step, "hold")) {
-			hold(atol(argument(steps++)), 0);
-		} else if (!strcmp(step, "grow")) {
-			long mib = atol(argument(steps++));
-
-			hold(mib, atol(argument(steps++)));
-		} else if (!strcmp(step, "wait")) {
-			while (access(argument(steps), F_OK))
-				usleep(100000);
-			steps++;
-		} else if (!strcmp(step, "flood")) {
-			flood(argument(steps++));
-		} else if (!strcmp(step, "say")) {
-			puts(argument(steps++));
-			fflush(stdout);
-		} else if (!strcmp(step, "child")) {
+		if (!strcmp(step, "signal")) {
+			wait_for_signal();
+			continue;
+		}
+		if (!first)
+			misuse("a step lacks its argument");
+		if (!strcmp(step, "child")) {
+			char **rest = after_end(word);
 			pid_t child = fork();
 
 			if (child < 0)
-				fail("fork");
-			if (!child) {
-				perform(steps);
-				wait_for_ever();
+				fail("child");
+			if (!child)
+				continue;
+			word = rest;
+			continue;
+		}
+		word++;
+		if (!strcmp(step, "hold")) {
+			hold(number(first));
+		} else if (!strcmp(step, "grow")) {
+			long mib = number(first), ms = number(*word);
+
+			for (; mib > 0; mib--) {
+				hold(1);
+				sleep_ms(ms);
 			}
-			steps = past_end(steps);
+			word++;
+		} else if (!strcmp(step, "fill")) {
+			append(first, number(*word));
+			word++;
+		} else if (!strcmp(step, "flood")) {
+			append(first, -1);
+		} else if (!strcmp(step, "adj")) {
+			write_word("/proc/self/oom_score_adj", first);
+		} else if (!strcmp(step, "name")) {
+			prctl(PR_SET_NAME, first);
+		} else if (!strcmp(step, "wait")) {
+			while (access(first, F_OK))
+				sleep_ms(POLL_MS);
+		} else if (!strcmp(step, "touch")) {
+			write_word(first, "");
+		} else if (!strcmp(step, "say")) {
+			printf("%s: pid %d, %ld MiB\n", first, getpid(), held);
+			fflush(stdout);
+		} else if (!strcmp(step, "sleep")) {
+			sleep_ms(number(first));
+		} else if (!strcmp(step, "exit")) {
+			exit(number(first));
 		} else {
-			fprintf(stderr, "memtool: no step is called '%s'\n", step);
-			exit(2);
+			misuse(step);
 		}
 	}
 }
 
-static void leave(int signal)
+int main(int count, char **words)
 {
-	(void)signal;
-	_exit(0);
-}
-
-int main(int count, char **steps)
-{
-	(void)count;
-	signal(SIGTERM, leave);
-	perform(steps + 1);
-	wait_for_ever();
+	if (count < 2)
+		misuse("no steps");
+	/* Huge pages would round every size up. */
+	prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
+	signal(SIGUSR1, on_signal);
+	signal(SIGTERM, on_term);
+	run(words + 1);
+	for (;;) {
+		if (wait(NULL) < 0 && errno == ECHILD)
+			pause();
+	}
 }

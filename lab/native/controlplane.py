@@ -68,7 +68,12 @@ class ControlPlane:
         admin = self.authority.issue("admin", user="oomsayer-lab-admin", group="system:masters")
         self.authority.kubeconfig("admin", server, admin)
         self._start_apiserver(
-            programs["kube-apiserver"], api_port, etcd_port, tokens, hosts or {}, controllers
+            programs["kube-apiserver"],
+            port=api_port,
+            etcd_port=etcd_port,
+            tokens=tokens,
+            hosts=hosts or {},
+            controllers=controllers,
         )
         say(f"waiting for the API server at {server}")
         wait_until(
@@ -90,11 +95,7 @@ class ControlPlane:
     def _ready(self) -> bool:
         self._apiserver.require()
         Daemon(self.directory, "etcd").require()
-        return ready(self.kubeconfig_server(), self.authority)
-
-    def kubeconfig_server(self) -> str:
-        """The URL of the API server, as the administrator's kubeconfig has it."""
-        return server_of(self.kubeconfig)
+        return _answers(_server_of(self.kubeconfig), self.authority)
 
     def _start_etcd(self, program: Path, port: int) -> None:
         client, peer = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{ports.pick(port + 1)}"
@@ -108,6 +109,7 @@ class ControlPlane:
     def _start_apiserver(
         self,
         program: Path,
+        *,
         port: int,
         etcd_port: int,
         tokens: KeyPair,
@@ -165,17 +167,18 @@ class ControlPlane:
             )  # fmt: skip
 
 
-def ready(server: str, authority: Authority) -> bool:
+def _answers(server: str, authority: Authority) -> bool:
     """Whether an API server says that it is ready (anybody may ask that)."""
     try:
         context = ssl.create_default_context(cafile=str(authority.certificate))
-        with urllib.request.urlopen(f"{server}/readyz", timeout=5, context=context) as answer:
+        # The URL is one that the lab wrote itself.
+        with urllib.request.urlopen(f"{server}/readyz", timeout=5, context=context) as answer:  # noqa: S310
             return bool(answer.status == 200)  # noqa: PLR2004 - HTTP's own number for success
     except (urllib.error.URLError, OSError):
         return False
 
 
-def server_of(kubeconfig: Path) -> str:
+def _server_of(kubeconfig: Path) -> str:
     """The API server's URL in a kubeconfig that the lab wrote."""
     return str(json.loads(kubeconfig.read_text())["clusters"][0]["cluster"]["server"])
 

@@ -1,4 +1,4 @@
-"""What makes a booted machine one node of a cluster: its files, its place in the network, its kubelet's settings."""
+"""What makes a booted machine one node of a cluster: its files, network and kubelet's settings."""
 
 import io
 import json
@@ -58,7 +58,7 @@ def join(machine: Machine, place: Place, nodes: int, authority: Authority, api_p
     """
     machine.wait_for(f"the shell of {place.name}", "true", _JOIN_SECONDS)
     files = node_files(place, nodes, authority, api_port)
-    done = machine.shell(["tar -x -C / && lab-join"], stdin=_tar(files), timeout=_JOIN_SECONDS)
+    done = machine.shell("tar -x -C / && lab-join", stdin=_tar(files), timeout=_JOIN_SECONDS)
     if done.returncode != 0:
         raise LabError(f"{place.name} did not join: {done.stderr.strip()}")
 

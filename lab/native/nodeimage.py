@@ -22,21 +22,38 @@ _PACKAGES = (
 _FETCH_KERNEL = """
 set -e
 cd /tmp
-apt-get download "$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/.*Depends: \\(linux-image-[0-9]\\)/\\1/p')"
+depends=$(apt-cache depends linux-image-cloud-amd64)
+apt-get download "$(echo "$depends" | sed -n 's/.*Depends: \\(linux-image-[0-9]\\)/\\1/p')"
 dpkg-deb --extract linux-image-*.deb /
 rm linux-image-*.deb
 depmod "$(ls /usr/lib/modules)"
 """
 # What a machine that lives for an hour, without a screen or another network, does not need.
 _MASKED = (
-    "apt-daily.timer", "apt-daily-upgrade.timer", "cni-dhcp.service", "cni-dhcp.socket", "dpkg-db-backup.timer",
-    "e2scrub_all.timer", "e2scrub_reap.service", "fstrim.timer", "getty@tty1.service",
-    "modprobe@configfs.service", "modprobe@drm.service", "modprobe@efi_pstore.service", "modprobe@fuse.service",
-    "nftables.service", "serial-getty@ttyS0.service", "systemd-firstboot.service",
-    "systemd-network-generator.service", "systemd-networkd-wait-online.service", "systemd-networkd.service",
-    "systemd-networkd.socket", "systemd-pcrlock-make-policy.service", "systemd-resolved.service",
+    "apt-daily.timer",
+    "apt-daily-upgrade.timer",
+    "cni-dhcp.service",
+    "cni-dhcp.socket",
+    "dpkg-db-backup.timer",
+    "e2scrub_all.timer",
+    "e2scrub_reap.service",
+    "fstrim.timer",
+    "getty@tty1.service",
+    "modprobe@configfs.service",
+    "modprobe@drm.service",
+    "modprobe@efi_pstore.service",
+    "modprobe@fuse.service",
+    "nftables.service",
+    "serial-getty@ttyS0.service",
+    "systemd-firstboot.service",
+    "systemd-network-generator.service",
+    "systemd-networkd-wait-online.service",
+    "systemd-networkd.service",
+    "systemd-networkd.socket",
+    "systemd-pcrlock-make-policy.service",
+    "systemd-resolved.service",
     "systemd-timesyncd.service",
-)  # fmt: skip
+)
 _ENABLED = ("containerd", "lab-network", "ssh")
 _DISK_SIZE = "8G"
 _FILES = Path(__file__).resolve().parent / "node"

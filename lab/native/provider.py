@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -10,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lab import archive as archives
-from lab import cache, packages, tools
+from lab import cache, image, packages, tools
 from lab.errors import LabError
-from lab.native import nodeimage
+from lab.native import binaries, nodeimage
 from lab.native.controlplane import ControlPlane
 from lab.native.join import Place, join
 from lab.native.nodeimage import NodeImage
@@ -62,6 +63,14 @@ class NativeProvider:
             and all(machine.daemon.pid() is not None for machine in machines)
         )
 
+    def prepare(self) -> None:
+        """See Provider."""
+        _booted()
+        binaries.kubernetes(binaries.CONTROL_PLANE)
+        binaries.etcd()
+        tools.tool("kubectl")
+        image.project_image()
+
     def up(self, nodes: int) -> None:
         """See Provider."""
         if not 1 <= nodes <= _MAX_NODES:
@@ -74,13 +83,9 @@ class NativeProvider:
             say("the lab cluster is up already")
             self._wait_ready()
             return
-        if os.geteuid() != 0:
-            raise LabError("the native cluster needs root, to make the nodes' disks: run the same with sudo")
-        packages.require(_PROGRAMS)
-        image = nodeimage.node_image()
-        booted = booted_image(image)
+        booted = _booted()
         self.down()
-        self._start(image, booted, [Place(number) for number in range(1, nodes + 1)])
+        self._start(booted, [Place(number) for number in range(1, nodes + 1)])
         self._wait_ready()
 
     def down(self) -> None:
@@ -102,7 +107,7 @@ class NativeProvider:
         self, node: str, argv: Sequence[str], *, stdin: bytes | None = None, timeout: float | None = 120
     ) -> "subprocess.CompletedProcess[str]":
         """See Provider."""
-        return self._machine(node).shell(argv, stdin=stdin, timeout=timeout)
+        return self._machine(node).shell(shlex.join(argv), stdin=stdin, timeout=timeout)
 
     def kernel_log(self, node: str) -> str:
         """See Provider."""
@@ -120,8 +125,8 @@ class NativeProvider:
     def _record(self) -> Path:
         return self.directory / "cluster.json"
 
-    def _start(self, image: NodeImage, booted: BootedImage, places: Sequence[Place]) -> None:
-        machines = [self._machine_at(image, place) for place in places]
+    def _start(self, booted: BootedImage, places: Sequence[Place]) -> None:
+        machines = [self._machine_at(booted.image, place) for place in places]
         self._machine_directory.mkdir(parents=True)
         say("starting the control plane")
         hosts = {place.name: place.host_address for place in places}
@@ -131,18 +136,18 @@ class NativeProvider:
             machine.resume(booted)
         for machine, place in zip(machines, places, strict=True):
             join(machine, place, len(places), self._control_plane.authority, api_port)
-        self._record.write_text(json.dumps({"nodes": len(places), "image": str(image.directory)}))
+        self._record.write_text(json.dumps({"nodes": len(places), "image": str(booted.image.directory)}))
 
-    def _machine_at(self, image: NodeImage, place: Place) -> Machine:
-        return Machine(image, self._machine_directory, place.name, place.host_address)
+    def _machine_at(self, node_image: NodeImage, place: Place) -> Machine:
+        return Machine(node_image, self._machine_directory, place.name, place.host_address)
 
     def _recorded(self) -> list[Machine]:
         try:
             record = json.loads(self._record.read_text())
-            count, image = int(record["nodes"]), NodeImage(Path(record["image"]))
+            count, node_image = int(record["nodes"]), NodeImage(Path(record["image"]))
         except (OSError, ValueError, KeyError):
             return []
-        return [self._machine_at(image, Place(number)) for number in range(1, count + 1)]
+        return [self._machine_at(node_image, Place(number)) for number in range(1, count + 1)]
 
     def _machines(self) -> list[Machine]:
         if not self.running():
@@ -176,9 +181,17 @@ class NativeProvider:
         say(f"{len(names)} nodes are Ready")
 
 
+def _booted() -> BootedImage:
+    """What nodes start from, made when absent."""
+    if os.geteuid() != 0:
+        raise LabError("the native cluster needs root, to make the nodes' disks: run the same with sudo")
+    packages.require(_PROGRAMS)
+    return booted_image(nodeimage.node_image())
+
+
 def _import_image(machine: Machine, archive: Path) -> None:
     """Import an image, sending only those layers that the machine does not have."""
-    listed = machine.shell(["ctr -n k8s.io content ls -q"])
+    listed = machine.shell("ctr -n k8s.io content ls -q")
     if listed.returncode != 0:
         raise LabError(f"{machine.name} does not list its images: {listed.stderr.strip()}")
     sent = machine.directory / f"{machine.name}-image.tar"

@@ -99,21 +99,24 @@ class Machine:
         self.daemon.stop()
 
     def shell(
-        self, argv: Sequence[str], *, stdin: bytes | None = None, timeout: float | None = 120
+        self, command: str, *, stdin: bytes | None = None, timeout: float | None = 120
     ) -> "subprocess.CompletedProcess[str]":
-        """Run a shell command line on the machine as root; its words are joined by spaces, as ssh does."""
+        """Run a shell command line on the machine as root."""
         done = subprocess.run(
-            [*self._ssh(), " ".join(argv)], input=stdin, capture_output=True, timeout=timeout, check=False
+            [*self._ssh(), command], input=stdin, capture_output=True, timeout=timeout, check=False
         )
         return subprocess.CompletedProcess(
-            argv, done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
+            command,
+            done.returncode,
+            done.stdout.decode(errors="replace"),
+            done.stderr.decode(errors="replace"),
         )
 
     def read_file(self, file: Path, command: str, timeout: float) -> None:
         """Run a shell command on the machine with a file of this machine as its standard input.
 
-        The file comes as a disk that is plugged in meanwhile: under emulation a disk is many times faster than
-        the network. The command sees zeros after the file's end, up to a whole number of sectors.
+        The file comes as a disk that is plugged in meanwhile: under emulation a disk is many times faster
+        than the network. The command sees zeros after the file's end, up to a whole number of sectors.
 
         Raises:
             LabError: the command failed.
@@ -128,7 +131,7 @@ class Machine:
         disk = f"/dev/disk/by-id/virtio-{node}"
         try:
             script = f"until [ -b {disk} ]; do sleep 0.1; done; {command} < {disk}"
-            done = self.shell([f"sh -ec '{script}'"], timeout=timeout)
+            done = self.shell(f"set -e; {script}", timeout=timeout)
             if done.returncode != 0:
                 raise LabError(f"{self.name}: `{command}` failed: {done.stderr.strip()}")
         finally:
@@ -156,7 +159,7 @@ class Machine:
 
         def succeeded() -> bool:
             self.daemon.require()
-            return self.shell([command]).returncode == 0
+            return self.shell(command).returncode == 0
 
         wait_until(what, succeeded, seconds=seconds, hint=lambda: f"{self.console}:\n{tail(self.console)}")
 
@@ -215,9 +218,7 @@ def _boot_once(image: NodeImage, out: Path) -> None:
         machine.boot(booted.disk)
         machine.wait_for("the boot", "systemctl is-active containerd ssh", _BOOT_SECONDS)
         say("saving the booted node")
-        settled = machine.shell(
-            ["systemctl is-system-running --wait; sync; echo 3 > /proc/sys/vm/drop_caches"]
-        )
+        settled = machine.shell("systemctl is-system-running --wait; sync; echo 3 > /proc/sys/vm/drop_caches")
         if settled.returncode != 0:
             raise LabError(f"the booted node is not well: {settled.stderr or settled.stdout}")
         machine.save(booted.state)
