@@ -6,12 +6,13 @@ Source: select_bad_process() and oom_kill_process() in mm/oom_kill.c.
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import NamedTuple
 
 from oomsayer.kernel.badness import oom_badness
 from oomsayer.kernel.domain import Domain, DomainKind, domains, within
 from oomsayer.kernel.era import RssSource, Tie
-from oomsayer.kernel.hierarchy import INDEX_BITS, INDEX_MASK, Hierarchy, arrange, shorten
+from oomsayer.kernel.hierarchy import INDEX_BITS, INDEX_MASK, Hierarchy, Shortlist, arrange, shorten
 from oomsayer.kernel.snapshot import OOM_SCORE_ADJ_MIN, Snapshot, Task, Unkillable
 
 FIRST_VICTIMS = 16
@@ -58,7 +59,18 @@ class Kill(NamedTuple):
     """One step of the cascade."""
 
     victim: Candidate
-    kill_set: KillSet
+    wider: KillSet | None = None
+    """Who dies where it is more than the victim: most die alone, in thousands of verdicts."""
+
+    @property
+    def kill_set(self) -> KillSet:
+        """Who dies."""
+        return self.wider or KillSet((self.victim.task.pid,))
+
+
+# Thousands are made: of a ready tuple, without the call of the class that goes through Python.
+new_candidate = partial(tuple.__new__, Candidate)
+new_kill = partial(tuple.__new__, Kill)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,31 +121,39 @@ def ranking(domain: Domain, hierarchy: Hierarchy) -> list[Candidate]:
     Only as many as the hierarchy was arranged for.
     """
     entries = _worst(domain, hierarchy)
-    if len({entry >> INDEX_BITS for entry in entries}) < len(entries):
+    points = [entry >> INDEX_BITS for entry in entries]
+    if len(set(points)) < len(points):
         entries = _ties_as_scanned(entries, domain, hierarchy)
     tasks = hierarchy.snapshot.tasks
-    return [Candidate(tasks[entry & INDEX_MASK], entry >> INDEX_BITS) for entry in entries]
+    return list(
+        map(new_candidate, zip([tasks[entry & INDEX_MASK] for entry in entries], points, strict=True))
+    )
 
 
 def _worst(domain: Domain, hierarchy: Hierarchy) -> list[int]:
     """Entries with the domain's points, worst first, the younger of two equals first."""
-    weight = domain.totalpages // 1000 << INDEX_BITS
     shortlist = hierarchy.shortlists[domain.path]
-    heads = [entries[-1] + adj * weight for adj, entries in shortlist.items()]
-    shorten(heads, hierarchy.enough)
-    # Of a list whose worst is not among the worst heads, nobody is among the worst.
-    least = min(heads, default=0)
-    worst = [
-        entry + adj * weight
-        for adj, entries in shortlist.items()
-        if entries[-1] + adj * weight >= least
-        for entry in entries
-    ]
+    weight = domain.totalpages // 1000 << INDEX_BITS
+    least = _least_head(shortlist, weight, hierarchy.enough)
+    worst: list[int] = []
+    for adj, entries in shortlist.items():
+        bonus = adj * weight
+        if least is None or entries[-1] + bonus >= least:
+            worst += [entry + bonus for entry in entries]
     if not hierarchy.snapshot.era.signed:
         worst = [max(entry, 1 << INDEX_BITS | entry & INDEX_MASK) for entry in worst]
     shorten(worst, hierarchy.enough)
     worst.reverse()
     return worst
+
+
+def _least_head(shortlist: Shortlist, weight: int, enough: int) -> int | None:
+    """Below this the worst of an oom_score_adj, and so all of it, is outdone by `enough` others."""
+    if len(shortlist) <= enough:
+        return None
+    heads = [entries[-1] + adj * weight for adj, entries in shortlist.items()]
+    shorten(heads, enough)
+    return heads[0]
 
 
 def _ties_as_scanned(entries: list[int], domain: Domain, hierarchy: Hierarchy) -> list[int]:
@@ -145,16 +165,14 @@ def _ties_as_scanned(entries: list[int], domain: Domain, hierarchy: Hierarchy) -
     return sorted(entries, key=lambda entry: (-(entry >> INDEX_BITS), place(entry)))
 
 
-def oom_kill_process(victim: Task, domain: Domain, hierarchy: Hierarchy) -> KillSet:
-    """Who dies with `victim`: those sharing its memory, and the oom.group it widens to.
+def oom_kill_process(victim: Task, domain: Domain, hierarchy: Hierarchy) -> KillSet | None:
+    """Who dies with `victim`: those sharing its memory, and the oom.group it widens to; None if nobody.
 
     Sharers die in any cgroup and at any oom_score_adj; of a group, members at -1000 are spared.
     """
     group = hierarchy.oom_group(victim.memcg, domain.path)
-    if group is None and not victim.mm:
-        return KillSet((victim.pid,))
     if group is None:
-        return KillSet(_first(victim.pid, _with_sharers([victim], hierarchy)))
+        return KillSet(_first(victim.pid, _with_sharers([victim], hierarchy))) if victim.mm else None
     pids = hierarchy.group_pids.get(group)
     if pids is None:
         pids = _with_sharers(filter(dies_with_group, hierarchy.members(group)), hierarchy)
@@ -197,7 +215,7 @@ def sacrifice_child(
 def kill_order(ranked: Sequence[Candidate], depth: int, domain: Domain, hierarchy: Hierarchy) -> list[Kill]:
     """The cascade up to `depth` victims: choose, remove the kill set, choose again."""
     if hierarchy.each_dies_alone:
-        return [Kill(candidate, KillSet((candidate.task.pid,))) for candidate in ranked[:depth]]
+        return [new_kill((candidate, None)) for candidate in ranked[:depth]]
     order: list[Kill] = []
     dead: set[int] = set()
     for candidate in ranked:
@@ -208,9 +226,9 @@ def kill_order(ranked: Sequence[Candidate], depth: int, domain: Domain, hierarch
             victim = candidate
             if hierarchy.snapshot.era.sacrifice_child:
                 victim = sacrifice_child(candidate, domain, hierarchy, dead)
-            kill_set = oom_kill_process(victim.task, domain, hierarchy)
-            dead.update(kill_set.pids)
-            order.append(Kill(victim, kill_set))
+            kill = Kill(victim, oom_kill_process(victim.task, domain, hierarchy))
+            dead.update(kill.kill_set.pids)
+            order.append(kill)
     return order
 
 
@@ -224,7 +242,10 @@ def _verdict(domain: Domain, hierarchy: Hierarchy, depth: int) -> Verdict:
 
 def _runner_up(order: Sequence[Kill], ranked: Sequence[Candidate]) -> Candidate | None:
     first = order[0].victim.task.pid if order else None
-    return next((candidate for candidate in ranked if candidate.task.pid != first), None)
+    for candidate in ranked[:2]:
+        if candidate.task.pid != first:
+            return candidate
+    return None
 
 
 def _dies_with_sharer(task: Task) -> bool:
