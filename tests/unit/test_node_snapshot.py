@@ -7,8 +7,10 @@ import pytest
 from tests.fixtures.tree import unpack
 
 from oomsayer.kernel.badness import oom_score
+from oomsayer.kernel.domain import within
 from oomsayer.kernel.snapshot import ROOT, Snapshot, Task, Unkillable
 from oomsayer.kernel.verdict import verdicts
+from oomsayer.kubelet.cgroups import Qos, owner
 from oomsayer.node.snapshot import Scanner, UnreadableNodeError
 
 MIB = 1 << 20
@@ -93,6 +95,78 @@ class TestHybrid:
         _, shot = captured
         victims = {v.domain.path: v.victim.task.comm for v in verdicts(shot) if v.victim}
         assert victims == {ROOT: "web\nb\udcff", "/demo": "web\nb\udcff", "/demo/web": "web (1) a"}
+
+
+class TestKubernetesNode:
+    """A node with kubelet and containerd on 6.12, all on v2: read as root on the host, and by a pod.
+
+    The pod had no rights: user 65534, no capabilities, no hostPID, /proc and /sys/fs/cgroup mounted
+    read-only. The two looks were a minute apart.
+    """
+
+    @pytest.fixture(scope="class", params=["v2-node", "v2-pod"])
+    @staticmethod
+    def captured(
+        tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+    ) -> tuple[Path, Snapshot]:
+        root, own = unpack(request.param, tmp_path_factory.mktemp("v2"))
+        return root, read(root, own)
+
+    def test_the_machine(self, captured: tuple[Path, Snapshot]) -> None:
+        _, shot = captured
+        assert (shot.kernel, shot.era.name) == ("6.12.117+deb13-cloud-amd64", "E6")
+        assert (shot.cgroup_version, shot.cpus) == (2, 2)
+        assert shot.initial_pid_namespace
+        assert shot.gaps == ()
+
+    def test_scores(self, captured: tuple[Path, Snapshot]) -> None:
+        assert_scores_are_the_kernels(*captured)
+
+    def test_every_container_is_a_group_of_its_own(self, captured: tuple[Path, Snapshot]) -> None:
+        _, shot = captured
+        limited = {path: memcg for path, memcg in shot.memcgs.items() if memcg.limited}
+        containers = [path for path in limited if owner(path).container_id]
+        pods = [path for path in limited if owner(path).pod_uid and not owner(path).container_id]
+        assert len(containers) >= 4
+        assert all(limited[path].oom_group for path in containers)
+        assert len(pods) >= 3
+        assert not any(limited[path].oom_group for path in pods)
+        assert limited["/kubepods.slice"].max_bytes == shot.memory.total_bytes
+        assert all(limited[path].reclaimable_bytes is not None for path in limited)
+
+    def test_adjustments_are_what_the_kubelet_sets(self, captured: tuple[Path, Snapshot]) -> None:
+        _, shot = captured
+        besteffort = {task.oom_score_adj for task in shot.tasks if owner(task.memcg).qos is Qos.BEST_EFFORT}
+        guaranteed = {task.oom_score_adj for task in shot.tasks if owner(task.memcg).qos is Qos.GUARANTEED}
+        assert besteffort == {1000, -998}
+        assert guaranteed == {-997, -998}
+        assert {task.oom_score_adj for task in shot.tasks if task.comm == "pause"} == {-998}
+
+    def test_a_process_below_its_service_is_charged_to_the_service(
+        self, captured: tuple[Path, Snapshot]
+    ) -> None:
+        _, shot = captured
+        assert named(shot, "systemd-udevd").memcg.startswith("/system.slice/systemd-udevd.service")
+
+    def test_the_first_to_go(self, captured: tuple[Path, Snapshot]) -> None:
+        _, shot = captured
+        victims = {v.domain.path: v.victim.task for v in verdicts(shot) if v.victim}
+        assert owner(victims[ROOT].memcg).qos is Qos.BEST_EFFORT
+        assert all(within(victim.memcg, path) for path, victim in victims.items())
+        inhabited = {m.path for m in shot.memcgs.values() for t in shot.tasks if within(t.memcg, m.path)}
+        assert victims.keys() == {path for path in inhabited if path == ROOT or shot.memcgs[path].limited}
+
+
+def test_the_pod_places_every_process_where_the_host_does(tmp_path: Path) -> None:
+    host = read(*unpack("v2-node", tmp_path / "host"))
+    pod = read(*unpack("v2-pod", tmp_path / "pod"))
+    on_host = {(task.pid, task.start_time): task.memcg for task in host.tasks}
+    in_pod = {(task.pid, task.start_time): task.memcg for task in pod.tasks}
+    common = on_host.keys() & in_pod.keys()
+    assert len(common) >= 25
+    assert {key: on_host[key] for key in common} == {key: in_pod[key] for key in common}
+    assert {task.order for task in pod.tasks} == {0}
+    assert {task.order for task in host.tasks if task.memcg.endswith("containerd.service")} == set(range(7))
 
 
 def stat_of(
