@@ -20,7 +20,7 @@ def risk_note(outlook: Outlook, snapshot: Snapshot, names: Names, node: str) -> 
     verdict = outlook.verdict
     victim = verdict.victim
     if victim is None:
-        return _fit(f"{_room(outlook)} left in {_where(outlook, node)}, where no process can be killed.")
+        return _fit(f"{_room(outlook)} left {_where(outlook, node)}, where no process can be killed.")
     return _fit(
         f"With {_room(outlook)} left, the next OOM {_where(outlook, node)} kills "
         f"{_who(victim.task, names)}{_together(verdict)}: {_why(verdict, snapshot, names)}"
@@ -91,7 +91,7 @@ def _why(verdict: Verdict, snapshot: Snapshot, names: Names) -> str:
     if mine >= its:
         return (
             f"it holds {binary(mine)} at oom_score_adj {adj}, "
-            f"more of both than {rival} ({binary(its)} at {its_adj})"
+            f"more of both than the {binary(its)} at {its_adj} of {rival}"
         )
     return f"its oom_score_adj {adj} outweighs that {rival} holds more ({binary(its)} to its {binary(mine)})"
 

@@ -1,0 +1,95 @@
+import json
+from typing import Any
+
+import pytest
+from tests.unit.controller_node import node
+from tests.unit.random_snapshots import random_snapshot
+
+from oomsayer.agent.report import status_of
+from oomsayer.api.vocabulary import ConditionReason
+from oomsayer.controller.snapshot import ReportError, read_report
+from oomsayer.kernel.snapshot import Snapshot, Unkillable
+from oomsayer.kernel.verdict import verdicts
+
+NODE_REFERENCE = {"apiVersion": "v1", "kind": "Node", "name": "n1", "uid": "u-1"}
+
+
+def obj(**status: object) -> dict[str, Any]:
+    said = json.loads(json.dumps(status_of(node())))
+    return {
+        "apiVersion": "oomsayer.dev/v1alpha1",
+        "kind": "NodeMemoryReport",
+        "metadata": {"name": "n1", "ownerReferences": [NODE_REFERENCE]},
+        "status": said | status,
+    }
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_what_the_agent_says_leads_to_the_same_verdicts(seed: int) -> None:
+    snapshot = random_snapshot(seed)
+    status = json.loads(json.dumps(status_of(snapshot)))
+    read = read_report(obj() | {"status": status}).snapshot
+    assert told(read) == told(snapshot)
+
+
+def told(snapshot: Snapshot) -> list[tuple[str, int, list[tuple[int, int]], list[tuple[int, ...]]]]:
+    return [
+        (
+            v.domain.path,
+            v.domain.totalpages,
+            [(kill.victim.task.pid, kill.victim.points) for kill in v.order],
+            [kill.kill_set.pids for kill in v.order],
+        )
+        for v in verdicts(snapshot)
+    ]
+
+
+def test_node_and_its_uid_come_from_the_objects_metadata() -> None:
+    report = read_report(obj())
+    assert (report.node, report.node_uid) == ("n1", "u-1")
+
+
+@pytest.mark.parametrize(
+    ("version", "remedy"), [(2, "upgrade the operator"), (0, "upgrade the agent")], ids=["newer", "older"]
+)
+def test_another_schema_is_named_whatever_else_the_report_holds(version: int, remedy: str) -> None:
+    with pytest.raises(ReportError, match=remedy) as raised:
+        read_report({"metadata": {"name": "n1"}, "status": {"schemaVersion": version, "agentVersion": "9.9"}})
+    assert raised.value.reason is ConditionReason.UNKNOWN_SCHEMA
+    assert "agent 9.9" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        ({"memory": {}}, r"status\.memory\.totalBytes: Field required"),
+        ({"memcgs": [{"name": "x"}]}, r"status\.memcgs\[0\] must be the root"),
+        ({"memcgs": [{"name": ""}, {"name": "a", "parent": 1}]}, r"memcgs\[1\]\.parent is 1"),
+        (
+            {"memcgs": [{"name": ""}, {"name": "a", "parent": 0}, {"name": "a", "parent": 0}]},
+            "lists /a twice",
+        ),
+        ({"memcgs": [{"name": ""}]}, r"status\.tasks\[0\]\.memcg is \d+, but status\.memcgs has 1 entries"),
+        ({"era": "E9"}, r"'E9'.*upgrade the operator"),
+    ],
+)
+def test_a_report_that_contradicts_itself_is_refused_by_field(status: dict[str, Any], message: str) -> None:
+    with pytest.raises(ReportError, match=message):
+        read_report(obj(**status))
+
+
+def test_many_errors_are_counted_not_listed() -> None:
+    tasks = [{"pid": 0, "start": 0, "comm": "x", "memcg": 0}] * 9
+    with pytest.raises(ReportError, match=r"and 6 more$"):
+        read_report(obj(tasks=tasks))
+
+
+def test_a_reason_of_a_newer_agent_still_means_that_it_can_not_be_killed() -> None:
+    tasks = [{"pid": 7, "start": 1, "comm": "x", "memcg": 0, "unkillable": "frozen in time"}]
+    snapshot = read_report(obj(tasks=tasks)).snapshot
+    assert snapshot.tasks[0].unkillable is Unkillable.NO_MM
+    assert snapshot.gaps == ("pid 7 can not be killed for a reason unknown here: 'frozen in time'",)
+
+
+def test_domains_that_were_left_out_are_a_gap() -> None:
+    assert "3 cgroups with a limit" in read_report(obj(omittedDomains=3)).snapshot.gaps[-1]
