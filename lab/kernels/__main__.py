@@ -1,71 +1,65 @@
 """`python -m lab.kernels`: play generated scenarios on real kernels and print how the predictions did."""
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from lab import cache
 from lab.errors import LabError
-from lab.kernels.compare import Outcome, Tally, compare
 from lab.kernels.guestimage import KERNELS
-from lab.kernels.scenario import generate
-from lab.kernels.vm import play
-from lab.progress import say
-
-_SEED = 20261124
-_SCENARIOS = 40
+from lab.kernels.report import table
+from lab.kernels.runner import SCENARIOS, SEED, kept, run
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; the exit status is 0 where everything agreed."""
-    parser = argparse.ArgumentParser(prog="python -m lab.kernels", description=__doc__)
-    parser.add_argument(
-        "--kernel", action="append", choices=list(KERNELS), help="default: all, one after the other"
-    )
-    parser.add_argument("--seed", type=int, default=_SEED)
-    parser.add_argument("--scenarios", type=int, default=_SCENARIOS, help="how many (default: %(default)s)")
-    parser.add_argument(
-        "--scenario", type=int, action="append", help="play that one alone, and tell all about it"
-    )
-    options = parser.parse_args(arguments)
+    """Run the command line.
+
+    Returns:
+        0 where every prediction was right, 1 where one was not, 2 where the lab itself failed.
+    """
+    options = _parser().parse_args(arguments)
     numbers = options.scenario or list(range(options.scenarios))
     try:
-        reports = [_run(kernel, options.seed, numbers) for kernel in options.kernel or KERNELS]
+        runs = run(options.kernel or list(KERNELS), options.seed, numbers, options.jobs)
     except LabError as error:
         print(f"lab: {error}", file=sys.stderr)
         return 2
-    return max(reports)
+    except KeyboardInterrupt:
+        return 130
+    print(table(runs))
+    for each in runs:
+        for complaint in each.complaints():
+            print(f"{each.kernel}: {complaint}")
+        if options.scenario:
+            print("\n".join(str(kept(each.kernel, each.seed, number)) for number in numbers))
+    return 0 if all(each.good for each in runs) else 1
 
 
-def _run(kernel: str, seed: int, numbers: Sequence[int]) -> int:
-    directory = cache.run_directory(f"kernel-{kernel}")
-    outcomes: dict[int, Outcome] = {}
-    left = list(numbers)
-    while left:
-        for result in play(kernel, [generate(seed, number) for number in left], directory):
-            number = result["index"]
-            left.remove(number)
-            outcome = outcomes[number] = compare(generate(seed, number), result)
-            _keep(directory / f"{seed}-{number}.json", generate(seed, number).document(), result)
-            say(f"{kernel} scenario {number}: {outcome.kills} kills, {result['seconds']} s, "
-                f"predicted in {result.get('predicted_in')} s {outcome.error} {'; '.join(outcome.misses)}")  # fmt: skip
-        if left:
-            say(f"{kernel} scenario {left[0]}: the guest died")
-            outcomes[left.pop(0)] = Outcome(error="the guest died")
-    first, sets, order = Tally(), Tally(), Tally()
-    for outcome in outcomes.values():
-        first += outcome.first
-        sets += outcome.kill_sets
-        order += outcome.order
-    errors = sum(bool(outcome.error) for outcome in outcomes.values())
-    print(kernel, len(outcomes), first, sets, order, f"errors {errors}")
-    return int(bool(errors or first.wrong or sets.wrong or order.wrong))
-
-
-def _keep(path: Path, scenario: dict[str, object], result: dict[str, object]) -> None:
-    path.write_text(json.dumps({"scenario": scenario, **result}, indent=1))
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m lab.kernels", description=__doc__)
+    parser.add_argument(
+        "--kernel", action="append", choices=list(KERNELS), help="may be given several times (default: all)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=SEED, help="all scenarios follow from it (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--scenarios",
+        type=int,
+        default=SCENARIOS,
+        metavar="N",
+        help="how many on each kernel (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--scenario",
+        type=int,
+        action="append",
+        metavar="NUMBER",
+        help="play this one alone; may be given several times",
+    )
+    parser.add_argument(
+        "--jobs", type=int, default=2, metavar="N", help="kernels at a time (default: %(default)s)"
+    )
+    return parser
 
 
 if __name__ == "__main__":

@@ -2,37 +2,27 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
 from lab.kernels.scenario import Scenario
+from oomsayer.kernel.era import detect
 from oomsayer.kernel.oomlog import OomKill, oom_kills
 
 _SUPPRESSED = re.compile(r"callbacks suppressed|the log was overwritten")
+_THREAD_PAGES, _PROCESS_PAGES = 65, 64
+_PER_CPU_COUNTERS, _EXACT_COUNTERS = (6, 2), (7, 0)
 
 
-@dataclass(slots=True)
-class Tally:
-    """How often something was right, wrong, or too close for the kernel's counters to tell."""
+class Match(Enum):
+    """How one comparison came out."""
 
-    right: int = 0
-    wrong: int = 0
-    excluded: int = 0
-
-    def add(self, *, right: bool, excluded: bool) -> None:
-        """Count one comparison; one that is right anyway counts as such."""
-        if right:
-            self.right += 1
-        elif excluded:
-            self.excluded += 1
-        else:
-            self.wrong += 1
-
-    def __iadd__(self, other: "Tally") -> "Tally":
-        self.right += other.right
-        self.wrong += other.wrong
-        self.excluded += other.excluded
-        return self
+    RIGHT = "right"
+    WRONG = "wrong"
+    EXCLUDED = "excluded"
+    """Other than predicted, but closer than the kernel's own counters can tell while it swaps."""
 
 
 @dataclass(slots=True)
@@ -40,106 +30,151 @@ class Outcome:
     """One scenario on one kernel.
 
     Attributes:
-        first: whether the first victim was the predicted one.
-        kill_sets: whether those who died with each victim were the predicted ones.
-        order: whether the whole cascade came in the predicted order.
-        kills: how many kills the kernel reported.
+        index: the scenario's number.
+        first: whether the first victim was the predicted one; None where nobody was to be killed.
+        kill_sets: for each step, whether those who died were the predicted ones.
+        order: whether the whole cascade came as predicted.
+        kills: how many victims the kernel chose.
         misses: what differed, in words.
         error: why it could not be played, empty where it was.
+        seconds: how long it took.
     """
 
-    first: Tally = field(default_factory=Tally)
-    kill_sets: Tally = field(default_factory=Tally)
-    order: Tally = field(default_factory=Tally)
+    index: int
+    first: Match | None = None
+    kill_sets: list[Match] = field(default_factory=list)
+    order: Match | None = None
     kills: int = 0
     misses: list[str] = field(default_factory=list)
     error: str = ""
+    seconds: float = 0.0
+
+    @property
+    def good(self) -> bool:
+        """Whether it was played and nothing was wrong."""
+        return not self.error and Match.WRONG not in (self.first, self.order, *self.kill_sets)
 
 
 def compare(scenario: Scenario, result: Mapping[str, Any]) -> Outcome:
     """Compare one scenario's prediction with what happened."""
-    outcome = Outcome(error=result.get("error", ""))
+    outcome = Outcome(scenario.index, error=result.get("error", ""), seconds=result["seconds"])
     if outcome.error:
-        return outcome
-    if any(_SUPPRESSED.search(line) for line in result["log"]):
-        outcome.error = "the kernel dropped messages"
-        return outcome
-    domain = next((d for d in result["prediction"]["domains"] if d["path"] == scenario.domain), None)
-    if domain is None:
-        outcome.misses.append(f"no verdict for {scenario.domain}")
-        outcome.first.wrong += 1
         return outcome
     kills = oom_kills(result["log"])
     outcome.kills = len(kills)
     strangers = sorted({kill.domain for kill in kills} - {scenario.domain})
     if strangers:
         outcome.error = f"another domain ran out: {', '.join(strangers)}"
-        return outcome
-    _Comparison(domain, kills, result["steps"], set(map(int, result["names"])), outcome).run()
+    elif any(_SUPPRESSED.search(line) for line in result["log"]):
+        outcome.error = "the kernel dropped messages"
+    else:
+        domain = next(d for d in result["prediction"]["domains"] if d["path"] == scenario.domain)
+        _Comparison(domain["order"], kills, precision(scenario, result), outcome).run(result)
     return outcome
 
 
+def precision(scenario: Scenario, result: Mapping[str, Any]) -> dict[int, int]:
+    """By pid, how many pages the kernel's counters hide from every reader.
+
+    None without swap. While it swaps: 65 a thread where a thread keeps counts of its own (up to 6.1), 64 a
+    process where a processor does (6.2 to 6.19), none where the killer adds them all up (7.0).
+    """
+    threads = {int(pid): number for pid, number in result["threads"].items()}
+    since = detect(result["release"]).era.since
+    if not scenario.swap or since >= _EXACT_COUNTERS:
+        return dict.fromkeys(threads, 0)
+    if since >= _PER_CPU_COUNTERS:
+        return dict.fromkeys(threads, _PROCESS_PAGES)
+    return {pid: _THREAD_PAGES * number for pid, number in threads.items()}
+
+
 class _Comparison:
+    """Goes through the kernel's kills one by one, with the prediction of who is left."""
+
     def __init__(
         self,
-        domain: Mapping[str, Any],
+        predicted: Sequence[Mapping[str, Any]],
         kills: Sequence[OomKill],
-        steps: Sequence[Mapping[str, Any]],
-        alive: set[int],
+        hidden: Mapping[int, int],
         outcome: Outcome,
     ) -> None:
-        self._predicted: list[Mapping[str, Any]] = domain["order"]
-        self._domain = domain
+        self._left = list(predicted)
         self._kills = kills
-        self._steps = steps
-        self._alive = alive
+        self._hidden = hidden
         self._outcome = outcome
 
-    def run(self) -> None:
-        outcome = self._outcome
-        actual = [kill.pid for kill in self._kills]
-        expected = [kill["pid"] for kill in self._predicted][: len(actual)]
-        agreed = next((i for i, pair in enumerate(zip(actual, expected, strict=False)) if pair[0] != pair[1]),
-                      min(len(actual), len(expected)))  # fmt: skip
-        same = actual == expected and not self._ended_early()
-        outcome.order.add(right=same, excluded=False)
-        if not actual and not expected:
-            return
-        outcome.first.add(right=agreed > 0, excluded=False)
-        if not same:
-            outcome.misses.append(f"order: predicted {self._told(expected)}, killed {self._told(actual)}")
-        self._compare_kill_sets(agreed)
-
-    def _ended_early(self) -> bool:
-        """Whether the kernel found nobody left to kill while the prediction goes on, or the other way round."""
-        full = bool(self._steps) and self._steps[-1]["answer"] == "full"
-        more = len(self._predicted) > len(self._kills)
-        return full and more
-
-    def _compare_kill_sets(self, agreed: int) -> None:
-        """Compare step by step: those gone after a step with the kill sets of its kills."""
-        position = 0
-        for step in self._steps:
+    def run(self, result: Mapping[str, Any]) -> None:
+        alive = set(self._hidden)
+        matches: list[Match] = []
+        waiting = list(self._kills)
+        for step in result["steps"]:
             gone = set(step["dead"])
-            begin = position
-            while position < agreed and self._kills[position].pid in gone:
-                position += 1
-            if position == begin:
-                return
-            kills = self._predicted[begin:position]
-            expected = {pid for kill in kills for pid in kill["kill_set"]} & self._alive
-            groups = [kill["oom_group"] for kill in kills]
-            logged = [kill.oom_group for kill in self._kills[begin:position]]
-            right = gone == expected and groups == logged
-            self._outcome.kill_sets.add(right=right, excluded=False)
-            if not right:
-                self._outcome.misses.append(
-                    f"kill set of {[kill['pid'] for kill in kills]}: predicted {sorted(expected)} group {groups}, "
-                    f"died {sorted(gone)} group {logged}"
-                )
-                return
-            self._alive -= gone
+            chosen: list[Mapping[str, Any]] = []
+            while waiting and waiting[0].pid in gone:
+                kill = waiting.pop(0)
+                entry, match = self._choose(kill.pid)
+                matches.append(match)
+                if entry is None:
+                    self._conclude(matches)
+                    return
+                chosen.append({**entry, "logged": kill.oom_group})
+                self._left = [
+                    each for each in self._left if each["pid"] not in {*entry["kill_set"], kill.pid}
+                ]
+            if not self._same_dead(chosen, gone, alive):
+                break
+            alive -= gone
+        if waiting:
+            self._miss(f"the kernel chose {waiting[0].pid}, which went on living")
+            matches.append(Match.WRONG)
+        elif self._left and result["steps"] and result["steps"][-1]["answer"] == "full":
+            self._miss(f"predicted {self._left[0]['pid']} next, but the kernel found nobody to kill")
+            matches.append(Match.WRONG)
+        self._conclude(matches)
 
-    def _told(self, pids: Sequence[int]) -> str:
-        points = {kill["pid"]: kill["points"] for kill in self._predicted}
-        return " ".join(f"{pid}({points.get(pid, '?')})" for pid in pids)
+    def _choose(self, pid: int) -> tuple[Mapping[str, Any] | None, Match]:
+        """The predicted kill that the kernel's choice stands for, and how well it matches."""
+        if not self._left:
+            self._miss(f"the kernel chose {pid}, but nobody else was predicted")
+            return None, Match.WRONG
+        best = self._left[0]
+        if best["pid"] == pid:
+            return best, Match.RIGHT
+        entry = next((each for each in self._left if pid in (each["pid"], *each["kill_set"])), None)
+        if entry is not None:
+            hidden = self._hidden.get(best["pid"], 0) + self._hidden.get(pid, 0)
+            # Who is in a kill set without being a victim has no points of its own in the prediction.
+            margin = best["points"] - entry["points"]
+            if hidden and margin <= hidden:
+                return entry, Match.EXCLUDED
+        shown = f"{pid} ({entry['points']} points)" if entry else str(pid)
+        self._miss(f"predicted {best['pid']} ({best['points']} points), the kernel chose {shown}")
+        return None, Match.WRONG
+
+    def _same_dead(
+        self, chosen: Sequence[Mapping[str, Any]], gone: AbstractSet[int], alive: AbstractSet[int]
+    ) -> bool:
+        if not chosen:
+            if gone:
+                self._miss(f"{sorted(gone)} died without a report")
+                self._outcome.kill_sets.append(Match.WRONG)
+            return not gone
+        expected = {pid for kill in chosen for pid in kill["kill_set"]} & alive
+        groups = [kill["oom_group"] for kill in chosen]
+        logged = [kill["logged"] for kill in chosen]
+        right = gone == expected and groups == logged
+        self._outcome.kill_sets.append(Match.RIGHT if right else Match.WRONG)
+        if not right:
+            self._miss(
+                f"with {[kill['pid'] for kill in chosen]}: predicted {sorted(expected)} {groups}, "
+                f"died {sorted(gone)} {logged}"
+            )
+        return right
+
+    def _conclude(self, matches: Sequence[Match]) -> None:
+        self._outcome.first = matches[0] if matches else None
+        worst = (Match.WRONG, Match.EXCLUDED, Match.RIGHT)
+        self._outcome.order = next((match for match in worst if match in matches), Match.RIGHT)
+
+    def _miss(self, text: str) -> None:
+        self._outcome.misses.append(text)

@@ -15,7 +15,7 @@ _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 
 class Suite:
-    """One Debian release on the mirror that this machine's own sources name, with package lists of its own."""
+    """One Debian release on the mirror that this machine's own sources name, with its own package lists."""
 
     def __init__(self, name: str) -> None:
         """Name a release, e.g. "trixie"."""

@@ -30,10 +30,11 @@ _LIBRARIES = "usr/lib/x86_64-linux-gnu"
 _LOADER = "lib64/ld-linux-x86-64.so.2"
 _SHARED_OBJECTS = ("libc.so.6", "libm.so.6", "libz.so.1", "libexpat.so.1", "libffi.so.8")
 _STDLIB = "usr/lib/python3.13"
-_LEFT_OUT = frozenset(
-    "__pycache__ _pyrepl asyncio curses dbm ensurepip idlelib lib2to3 multiprocessing pydoc_data sqlite3 test "
-    "tkinter tomllib turtledemo unittest venv wsgiref xml xmlrpc zoneinfo".split()
-)
+_LEFT_OUT = frozenset({
+    "__pycache__", "_pyrepl", "asyncio", "curses", "dbm", "ensurepip", "idlelib", "lib2to3",
+    "multiprocessing", "pydoc_data", "sqlite3", "test", "tkinter", "tomllib", "turtledemo", "unittest",
+    "venv", "wsgiref", "xml", "xmlrpc", "zoneinfo",
+})  # fmt: skip
 _EXTENSIONS = ("_ctypes.", "mmap.", "resource.", "termios.")
 _DIRECTORIES = ("bin", "dev", "lab", "lib64", "modules", "proc", "ramfs", "run", "sys", "tmp")
 _MODULES = ("virtio_pci", "virtio_blk")
@@ -58,10 +59,7 @@ def guest_image(kernel: str, files: Mapping[str, bytes], out: Path) -> GuestImag
         files: further files, by path under /lab in the guest.
         out: where to write the first file system.
     """
-    packages.require(["gcc"])
-    user_space = cache.artifact("guest-root", cache.key_of(*_USER_SPACE, *_sources()), _build_user_space)
-    suite = KERNELS[kernel]
-    made = cache.artifact(f"kernel-{kernel}", cache.key_of(suite, *_MODULES), lambda at: _fetch(suite, at))
+    user_space, made = prepare(kernel)
     actor = cache.artifact("actor", cache.key_of(_GUEST / "actor.c"), _build_actor)
     members = [
         Member("lab/actor", actor.read_bytes(), 0o755),
@@ -74,19 +72,27 @@ def guest_image(kernel: str, files: Mapping[str, bytes], out: Path) -> GuestImag
     return GuestImage(made / "vmlinuz", out)
 
 
+def prepare(kernel: str) -> tuple[Path, Path]:
+    """Fetch what is missing in the cache: the user space of all guests, and a kernel; where they are."""
+    packages.require(["gcc"])
+    inputs = (*_USER_SPACE, *_SHARED_OBJECTS, *sorted(_LEFT_OUT), *_EXTENSIONS, *_DIRECTORIES)
+    suite = KERNELS[kernel]
+    with cache.locked("kernels"):
+        user_space = cache.artifact("guest-root", cache.key_of(*inputs), _build_user_space)
+        made = cache.artifact(
+            f"kernel-{kernel}", cache.key_of(suite, *_MODULES), lambda at: _fetch(suite, at)
+        )
+    return user_space, made
+
+
 def release(kernel: str) -> str:
-    """The full version of a kernel that was fetched before, e.g. "6.12.117+deb13-cloud-amd64"."""
-    made = cache.root() / "artifacts" / f"kernel-{kernel}" / cache.key_of(KERNELS[kernel], *_MODULES)
-    return (made / "release").read_text().strip()
-
-
-def _sources() -> Iterator[str]:
-    yield from (*_SHARED_OBJECTS, *sorted(_LEFT_OUT), *_EXTENSIONS, *_DIRECTORIES)
+    """The full version of a kernel, e.g. "6.12.117+deb13-cloud-amd64"."""
+    return (prepare(kernel)[1] / "release").read_text().strip()
 
 
 def _scripts() -> Iterator[Member]:
     yield Member("init", (_GUEST / "init").read_bytes(), 0o755)
-    for path in sorted(_GUEST.glob("*.py")):
+    for path in sorted(_GUEST.glob("p*.py")):
         yield Member(f"lab/{path.name}", path.read_bytes())
 
 
@@ -134,9 +140,9 @@ def _build_user_space(out: Path) -> None:
         (root / target).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(source, root / target)
     for path in _stdlib(tree / _STDLIB):
-        target = root / path.relative_to(tree)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(path, target)
+        copy = root / path.relative_to(tree)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copy)
     _compile(root, root / _STDLIB, _STDLIB)
     for name in _DIRECTORIES:
         (root / name).mkdir(exist_ok=True)
@@ -159,9 +165,10 @@ def _stdlib(directory: Path) -> Iterator[Path]:
 def _compile(root: Path, directory: Path, shown: str) -> None:
     """Compile with the guest's own Python: emulated processors are slow at it."""
     # The guest's loader and C library run on this machine's kernel as well as on any other.
-    command = [
-        root / _LOADER, "--library-path", root / _LIBRARIES, root / "bin/python3", "-s", "-P", "-m", "compileall",
-        "-q", "--invalidation-mode", "unchecked-hash", "-s", str(directory), "-p", f"/{shown}", directory,
+    command: list[str | Path] = [
+        root / _LOADER, "--library-path", root / _LIBRARIES, root / "bin/python3", "-s", "-P",
+        "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash",
+        "-s", str(directory), "-p", f"/{shown}", directory,
     ]  # fmt: skip
     env = {"PYTHONHOME": str(root / "usr"), "PATH": "/usr/bin:/bin"}
     done = subprocess.run(command, env=env, capture_output=True, check=False)

@@ -1,4 +1,4 @@
-"""Scenarios: who lives where with how much memory, and which domain runs out. All of it follows from a seed.
+"""Scenarios: who lives where with how much memory, and which domain runs out; all follows from a seed.
 
 The generator aims at what a wrong rule would get wrong: most processes of the domain are given the memory
 that makes their badness nearly equal, each at its own oom_score_adj.
@@ -22,6 +22,9 @@ _PAUSE_ADJ, _NEVER_ADJ = -998, -1000
 _DOMAIN_BUDGET_PAGES = 26000
 _OUTSIDE_BUDGET_PAGES = 9000
 _MACHINE_TOTALPAGES = 118_000
+_HUGE_PAGES, _MANY_PAGES = 1024, 400
+_KINDS = ("plain",) * 8 + ("threads", "threads", "fork", "sharer", "vfork", "leader", "pidns")
+_THREADED = ("threads", "leader")
 _STEPS = 8
 _SURVIVORS = 4
 
@@ -30,7 +33,8 @@ _NAMES = (
     b"Killed process ", b"task=a,pid=1,u", b"(sd-pam)", b"\xff\xfe\x80", b"\xc3\xa9t\xc3\xa9", b"back\\slash",
     b"exactly15bytes!", b"oom-kill:constr", b"{}", b"%s%n", b" ", b")",
 )  # fmt: skip
-_SYSTEM = (("kubelet", -999), ("containerd", -999), ("dbus", -900), ("systemd-journald", -250), ("sshd", -1000),
+_SYSTEM = (("kubelet", -999), ("containerd", -999), ("dbus", -900), ("systemd-journald", -250),
+           ("sshd", -1000),
            ("cron", 0), ("node-exporter", 100))  # fmt: skip
 
 
@@ -49,7 +53,6 @@ class Process:
     cgroup: str
     adj: int
     arguments: Sequence[str]
-    threads: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +247,7 @@ class _Generator:
         return random.choice(choices).path
 
     def _filler(self, domain: str) -> str:
-        """A cgroup below the domain with nothing else in it; where the domain is a leaf, the domain itself."""
+        """A cgroup below the domain that holds nothing else; where the domain is a leaf, itself."""
         if domain != ROOT and "cgroup.subtree_control" not in self._files[domain]:
             return domain
         return self._mkdir(f"{domain.rstrip('/')}/filler", delegate=False)
@@ -277,58 +280,57 @@ class _Generator:
                 yield process
 
     def _process(self, cgroup: str, adj: int, pages: int) -> tuple[Process, int]:
+        """A process of about that many pages, and how many of them are charged to its cgroup."""
+        named = [f"name={self._random.choice(_NAMES).hex()}"] if self._chance(0.6) else []
+        memory, charged = self._memory(pages)
+        first, last, overhead = self._kind(cgroup, adj, pages)
+        return Process(cgroup, adj, [*first, *named, *memory, *last]), charged + overhead + _OVERHEAD_PAGES
+
+    def _memory(self, pages: int) -> tuple[list[str], int]:
+        """What it holds: files and shared pages are charged to nobody, the rest to its cgroup."""
         random = self._random
-        arguments = [f"name={random.choice(_NAMES).hex()}"] if self._chance(0.6) else []
-        charged, threads = _OVERHEAD_PAGES, 1
+        arguments: list[str] = []
         anonymous = pages
-        if self._chance(0.25):
-            mapped = min(random.randint(1, MAPPED_PAGES), pages // 2)
-            arguments.append(f"file=/ramfs/file:{mapped}")
-            anonymous -= mapped
-        if self._chance(0.2):
-            mapped = min(random.randint(1, MAPPED_PAGES), anonymous // 2)
-            arguments.append(f"shared=/tmp/shared:{mapped}")
-            anonymous -= mapped
-        if self._chance(0.2) and anonymous > 400:
+        for kind, probability in (("file=/ramfs/file", 0.25), ("shared=/tmp/shared", 0.2)):
+            if self._chance(probability):
+                mapped = min(random.randint(1, MAPPED_PAGES), anonymous // 2)
+                arguments.append(f"{kind}:{mapped}")
+                anonymous -= mapped
+        charged = anonymous + anonymous // 512
+        if self._chance(0.2) and anonymous > _MANY_PAGES:
+            # Each region costs the page and its page table.
             regions = random.randint(1, min(100, anonymous // 4))
             arguments.append(f"sparse={regions}")
             anonymous -= 2 * regions
-            charged += 2 * regions
-        if self._chance(0.06) and anonymous > 1100:
-            arguments.append("huge=1024")
-            anonymous -= 1024
-            charged += 1024
-        arguments.append(f"anon={max(1, anonymous)}")
-        charged += anonymous + anonymous // 512
-        kind = random.choice(
-            ("plain",) * 8 + ("threads", "threads", "fork", "sharer", "vfork", "leader", "pidns")
-        )
-        if kind in ("threads", "leader") or (kind in ("vfork", "sharer") and self._chance(0.3)):
-            threads = random.randint(1, 6)
-            arguments.append(f"threads={threads}")
-            charged += threads * _THREAD_PAGES
+        if self._chance(0.06) and anonymous > _MANY_PAGES + _HUGE_PAGES:
+            arguments.append(f"huge={_HUGE_PAGES}")
+            anonymous -= _HUGE_PAGES
+        return [*arguments, f"anon={max(1, anonymous)}"], charged
+
+    def _kind(self, cgroup: str, adj: int, pages: int) -> tuple[list[str], list[str], int]:
+        """What else is peculiar: arguments to come first and last, and the pages that they cost."""
+        random = self._random
+        kind = random.choice(_KINDS)
+        threads = random.randint(1, 6)
+        copy = _OVERHEAD_PAGES + pages // 512
+        number = random.randint(1, 3)
+        threaded = [f"threads={threads}"] if kind in _THREADED or self._chance(0.1) else []
+        cost = threads * _THREAD_PAGES if threaded else 0
         if kind == "leader":
-            arguments.append("leader=exit")
-        elif kind == "fork":
-            children = random.randint(1, 3)
-            arguments.append(f"fork={children}")
-            charged += children * (_OVERHEAD_PAGES + pages // 512)
-        elif kind == "sharer":
-            for _ in range(random.randint(1, 2)):
-                elsewhere = random.choice(self._leaves).path if self._chance(0.5) else cgroup
-                arguments.append(f"sharer=/sys/fs/cgroup{elsewhere}")
-                charged += _OVERHEAD_PAGES
-        elif kind == "vfork":
-            arguments.append(f"vfork={random.choice((adj, 1000, 1000, -1000))}")
-            charged += _OVERHEAD_PAGES
-        elif kind == "pidns":
-            children = random.randint(0, 2)
-            arguments.insert(0, f"pidns={children}")
-            charged += (children + 1) * (_OVERHEAD_PAGES + pages // 512)
-        return Process(cgroup, adj, arguments, threads + 1 if threads > 1 else 1), charged
+            return [], [*threaded, "leader=exit"], cost
+        if kind == "fork":
+            return [], [*threaded, f"fork={number}"], cost + number * copy
+        if kind == "pidns":
+            return [f"pidns={number - 1}"], threaded, cost + number * copy
+        if kind == "vfork":
+            return [], [*threaded, f"vfork={random.choice((adj, 1000, 1000, -1000))}"], cost + copy
+        if kind == "sharer":
+            homes = [random.choice(self._leaves).path if self._chance(0.5) else cgroup for _ in range(number)]
+            return [], [*threaded, *(f"sharer=/sys/fs/cgroup{home}" for home in homes)], cost + number * copy
+        return [], threaded, cost
 
     def _set_limits(self, domain: str, limit_pages: int) -> None:
-        """The domain's limit, smaller than what its ancestors have left, and others that are never reached."""
+        """The domain's limit, smaller than what those above it have left, and others never reached."""
         random = self._random
         for path in self._files:
             charged = sum(leaf.charged for leaf in self._leaves if _within(leaf.path, path))

@@ -1,4 +1,4 @@
-"""Plays scenarios in a guest, as its pid 1: processes, the prediction, the OOM step by step, and what was left.
+"""Plays scenarios in a guest, as its pid 1: processes, the prediction, the OOM kill by kill, who was left.
 
 Reads /lab/scenarios.json and writes one JSON object a line to the second serial port, with what the kernel
 logged meanwhile as /dev/kmsg has it.
@@ -31,7 +31,7 @@ PATIENCE_SECONDS = 120.0
 SIGKILL_BIT = 1 << (signal.SIGKILL - 1)
 PF_KTHREAD = 0x00200000
 # Reports of the OOM killer are rate limited by the kernel: ten in five seconds (mm/oom_kill.c, oom_rs).
-REPORTS, REPORTS_SECONDS = 7, 5.0
+REPORTS, REPORTS_SECONDS, REPORT = 7, 6.0, " invoked oom-killer:"
 
 
 class PlayError(Exception):
@@ -100,18 +100,22 @@ class Player:
         self._log = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         self._predictor = Child(sys.executable, "/lab/predictor.py", adj=-1000)
         self._stage = frozenset({self._predictor.pid})
+        self._records: list[str] = []
+        self._reports: list[float] = []
 
     def play(self, scenario: Scenario) -> dict[str, object]:
         """Play one scenario; what happened, or the reason why it could not be played under "error"."""
         began = time.monotonic()
-        os.lseek(self._log, 0, os.SEEK_END)
+        self._listen()
+        self._records = []
         actors: list[Child] = []
         result: dict[str, object] = {"index": scenario["index"], "release": os.uname().release}
         try:
             result.update(self._perform(scenario, actors))
         except (PlayError, OSError, ValueError) as error:
             result["error"] = f"{type(error).__name__}: {error}"
-        result["log"] = list(records(self._log))
+        self._listen()
+        result["log"] = self._records
         try:
             self._clear(scenario, actors)
         except (PlayError, OSError) as error:
@@ -120,6 +124,7 @@ class Player:
         return result
 
     def _perform(self, scenario: Scenario, actors: list[Child]) -> dict[str, object]:
+        began = time.monotonic()
         set_up(scenario)
         self._start(scenario, actors)
         before = self._players()
@@ -130,12 +135,21 @@ class Player:
             filler.say(f"grow {scenario['prefill_bytes']}\n")
             if filler.hear(soon()) != "ok":
                 raise PlayError("the kernel killed before it should")
-        looked = time.monotonic()
+        ready = time.monotonic()
         prediction = self._predict()
-        predicted_in = round(time.monotonic() - looked, 2)
+        predicted = time.monotonic()
         names = {pid: Path(f"/proc/{pid}/comm").read_bytes()[:-1].decode("latin-1") for pid in before}
-        steps = cascade(filler, before, scenario)
-        return {"prediction": prediction, "names": names, "steps": steps, "predicted_in": predicted_in}
+        threads = {pid: len(each) for pid, each in states(before).items()}
+        steps = self._cascade(filler, before, scenario)
+        spent = [ready - began, predicted - ready, time.monotonic() - predicted]
+        phases = dict(zip(("ready", "predicted", "played"), (round(each, 2) for each in spent), strict=True))
+        return {
+            "prediction": prediction,
+            "names": names,
+            "threads": threads,
+            "steps": steps,
+            "phases": phases,
+        }
 
     def _start(self, scenario: Scenario, actors: list[Child]) -> None:
         """Create the processes, put each into its cgroup, and let them take their memory."""
@@ -153,6 +167,40 @@ class Player:
         for actor in started:
             actor.hear(deadline)
         until(lambda: calm(states(self._players())), "processes did not settle")
+
+    def _cascade(self, filler: Child, before: list[int], scenario: Scenario) -> list[dict[str, object]]:
+        """Fill the domain kill by kill; who had died after each."""
+        steps: list[dict[str, object]] = []
+        alive = set(before)
+        still = states(before)
+        while len(steps) < scenario["steps"] and len(alive) > scenario["leave"]:
+            self._pace()
+            kills = oom_kills()
+            filler.say("until-kill\n")
+            answer = filler.hear(soon())
+            until(partial(settled, still, alive), "the dying did not end")
+            self._listen()
+            gone = {pid for pid in alive if dead(pid, still[pid])}
+            alive -= gone
+            steps.append({"answer": answer, "oom_kill": oom_kills() - kills, "dead": sorted(gone)})
+            if answer == "full":
+                break
+        return steps
+
+    def _listen(self) -> None:
+        """Take what the kernel has logged since the last time."""
+        new = list(records(self._log))
+        self._records += new
+        self._reports += [time.monotonic() for line in new if REPORT in line]
+
+    def _pace(self) -> None:
+        """Wait while one more report of the OOM killer could be dropped by the kernel's rate limit."""
+        while True:
+            now = time.monotonic()
+            self._reports = [each for each in self._reports if now - each < REPORTS_SECONDS]
+            if len(self._reports) < REPORTS:
+                return
+            time.sleep(self._reports[0] + REPORTS_SECONDS - now)
 
     def _predict(self) -> object:
         self._predictor.say("?")
@@ -196,36 +244,6 @@ def set_up(scenario: Scenario) -> None:
             (path / name).write_text(value)
 
 
-def cascade(filler: Child, before: list[int], scenario: Scenario) -> list[dict[str, object]]:
-    """Fill the domain kill by kill; who had died after each."""
-    steps: list[dict[str, object]] = []
-    alive = set(before)
-    still = states(before)
-    reports: list[float] = []
-    while len(steps) < scenario["steps"] and len(alive) > scenario["leave"]:
-        reports = pace(reports)
-        kills = oom_kills()
-        filler.say("until-kill\n")
-        answer = filler.hear(soon())
-        reports.append(time.monotonic())
-        until(lambda: settled(still, alive), "the dying did not end")
-        gone = {pid for pid in alive if dead(pid, still[pid])}
-        alive -= gone
-        steps.append({"answer": answer, "oom_kill": oom_kills() - kills, "dead": sorted(gone)})
-        if answer == "full":
-            break
-    return steps
-
-
-def pace(reports: list[float]) -> list[float]:
-    """Wait while one more OOM report could be dropped by the kernel's rate limit."""
-    while True:
-        recent = [each for each in reports if time.monotonic() - each < REPORTS_SECONDS]
-        if len(recent) < REPORTS:
-            return recent
-        time.sleep(recent[0] + REPORTS_SECONDS - time.monotonic())
-
-
 def kill(pid: int) -> None:
     """Send SIGKILL to a process that may be gone."""
     try:
@@ -262,7 +280,7 @@ def processes() -> list[int]:
     """Every process but this one and the kernel's own threads."""
     reap()
     found = []
-    for name in os.listdir("/proc"):
+    for name in os.listdir("/proc"):  # noqa: PTH208 - called often, and Path objects are slow
         if name.isdecimal() and name != "1":
             stat = stat_fields(f"/proc/{name}/stat")
             if stat and not int(stat[6]) & PF_KTHREAD:
@@ -278,7 +296,7 @@ def states(pids: list[int]) -> States:
 def thread_states(pid: int) -> Iterator[tuple[int, str]]:
     """Threads of one process with their states."""
     try:
-        names = os.listdir(f"/proc/{pid}/task")
+        names = os.listdir(f"/proc/{pid}/task")  # noqa: PTH208 - likewise
     except (FileNotFoundError, ProcessLookupError):
         return
     for name in names:

@@ -1,0 +1,1 @@
+"""What runs inside a guest; nothing on this side imports it."""
