@@ -41,14 +41,15 @@ class Hierarchy:
         enough: how many of a domain's ranking hold the victims asked for and the runner-up.
         shortlists: by cgroup path, what an OOM there would choose from.
         sharers: by Task.mm, the processes that share one memory.
-        group_pids: by path of an oom.group, who dies with it: kept here once it was asked for.
+        group_members: by path of an oom.group, the pids that die with it and how many more a pruned
+            snapshot leaves out, kept once it was asked for.
     """
 
     snapshot: Snapshot
     enough: int
     shortlists: Mapping[str, Shortlist]
     sharers: Mapping[int, list[Task]]
-    group_pids: dict[str, list[int]] = field(default_factory=dict)
+    group_members: dict[str, tuple[list[int], int]] = field(default_factory=dict)
 
     @cached_property
     def each_dies_alone(self) -> bool:

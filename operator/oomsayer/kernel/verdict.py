@@ -3,7 +3,7 @@
 Source: select_bad_process() and oom_kill_process() in mm/oom_kill.c.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -17,6 +17,9 @@ from oomsayer.kernel.snapshot import OOM_SCORE_ADJ_MIN, Snapshot, Task, Unkillab
 
 FIRST_VICTIMS = 16
 """How far the kill order is told by default."""
+
+DYING_WITH_GROUP = (None, Unkillable.VFORK)
+SPARED_SHARERS = (Unkillable.INIT, Unkillable.KTHREAD)
 
 
 class Confidence(StrEnum):
@@ -171,28 +174,34 @@ def oom_kill_process(victim: Task, domain: Domain, hierarchy: Hierarchy) -> Kill
     Sharers die in any cgroup and at any oom_score_adj; of a group, members at -1000 are spared.
     """
     group = hierarchy.oom_group(victim.memcg, domain.path)
-    if group is None:
-        return KillSet(_first(victim.pid, _with_sharers([victim], hierarchy))) if victim.mm else None
-    pids = hierarchy.group_pids.get(group)
-    if pids is None:
-        pids = _with_sharers(filter(dies_with_group, hierarchy.members(group)), hierarchy)
-        hierarchy.group_pids[group] = pids
-    omitted = sum(o.tasks for o in hierarchy.snapshot.omitted if within(o.memcg, group))
-    return KillSet(_first(victim.pid, pids), group, omitted)
+    if group is not None:
+        members, omitted = _group_members(group, hierarchy)
+        return KillSet(_first(victim.pid, members), group, omitted)
+    if victim.mm:
+        return KillSet(_first(victim.pid, _with_sharers([victim], hierarchy)))
+    return None
+
+
+def _group_members(group: str, hierarchy: Hierarchy) -> tuple[list[int], int]:
+    """Pids that die with the group, sorted, and how many more a pruned snapshot leaves out."""
+    known = hierarchy.group_members.get(group)
+    if known is None:
+        dying = [task for task in hierarchy.members(group) if dies_with_group(task)]
+        omitted = sum(o.tasks for o in hierarchy.snapshot.omitted if within(o.memcg, group))
+        known = hierarchy.group_members[group] = _with_sharers(dying, hierarchy), omitted
+    return known
+
+
+def _with_sharers(dying: list[Task], hierarchy: Hierarchy) -> list[int]:
+    pids = {task.pid for task in dying}
+    for mm in {task.mm for task in dying if task.mm}:
+        pids.update(other.pid for other in hierarchy.sharers[mm] if other.unkillable not in SPARED_SHARERS)
+    return sorted(pids)
 
 
 def _first(pid: int, pids: list[int]) -> tuple[int, ...]:
     at = pids.index(pid)
     return (pid, *pids[:at], *pids[at + 1 :])
-
-
-def _with_sharers(dying: Iterable[Task], hierarchy: Hierarchy) -> list[int]:
-    pids: set[int] = set()
-    for task in dying:
-        pids.add(task.pid)
-        if task.mm:
-            pids.update(other.pid for other in hierarchy.sharers[task.mm] if _dies_with_sharer(other))
-    return sorted(pids)
 
 
 def sacrifice_child(
@@ -248,13 +257,9 @@ def _runner_up(order: Sequence[Kill], ranked: Sequence[Candidate]) -> Candidate 
     return None
 
 
-def _dies_with_sharer(task: Task) -> bool:
-    return task.unkillable not in (Unkillable.INIT, Unkillable.KTHREAD)
-
-
 def dies_with_group(task: Task) -> bool:
     """Whether a kill of the oom.group that it is a member of takes this process (oom_kill_memcg_member)."""
-    return task.oom_score_adj != OOM_SCORE_ADJ_MIN and task.unkillable in (None, Unkillable.VFORK)
+    return task.oom_score_adj != OOM_SCORE_ADJ_MIN and task.unkillable in DYING_WITH_GROUP
 
 
 def _never_kills(domain: Domain, snapshot: Snapshot) -> bool:
