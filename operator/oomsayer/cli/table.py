@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from operator import itemgetter
+from textwrap import fill
 
 from oomsayer.api.quantity import binary
 from oomsayer.cli.text import harmless, shortened, width
@@ -165,10 +166,14 @@ def _padded(cell: str, room: int, head: str) -> str:
 def _notes(snapshot: Snapshot, verdicts: Sequence[Verdict]) -> Iterator[str]:
     """What the verdicts rest on: once what concerns all, then domain by domain."""
     for gap in snapshot.gaps:
-        yield f"Note: {harmless(gap)}"
+        yield _wrapped(f"Note: {harmless(gap)}")
     for verdict in verdicts:
         reasons = [harmless(reason) for reason in verdict.assumptions if reason not in snapshot.gaps]
         if reasons or verdict.confidence is not Confidence.HIGH:
             name = shortened(domain_name(verdict), COLUMNS // 3)
             why = "; ".join(reasons) or "see the notes above"
-            yield f"{name}: confidence {verdict.confidence.value}: {why}"
+            yield _wrapped(f"{name}: confidence {verdict.confidence.value}: {why}")
+
+
+def _wrapped(note: str) -> str:
+    return fill(note, COLUMNS, subsequent_indent=_GAP, break_on_hyphens=False)

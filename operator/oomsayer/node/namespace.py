@@ -35,7 +35,8 @@ def cgroup_namespace_root(tree: Tree, own: Path) -> str | None:
         status = (mount / "memory" if tree.version == 1 else mount).stat()
     except OSError:
         return None
-    return tree.find(status.st_ino) if status.st_dev == tree.device else None
+    # Another file system is no cgroup tree of this kernel: a captured one, with whole paths as a host has.
+    return tree.find(status.st_ino) if status.st_dev == tree.device else ROOT
 
 
 def same_pids(root: Path) -> bool:
