@@ -49,23 +49,32 @@ A, B = task(1, "a", WEB, 300, 900), task(2, "b", REDIS, 100, 900)
     [
         (
             replace(B, oom_score_adj=999),
-            "its oom_score_adj 999 outweighs that runner-up a (pid 1, container web) holds more "
-            "(300Mi to its 100Mi)",
+            (
+                "its oom_score_adj 999 outweighs that runner-up a (pid 1, container web) holds more "
+                "(300Mi to its 100Mi)"
+            ),
         ),
         (
             replace(B, oom_score_adj=910),
-            "its 300Mi outweigh the 100Mi and higher oom_score_adj (910) of runner-up b (pid 2, container redis)",
+            (
+                "its 300Mi outweigh the 100Mi and higher oom_score_adj (910) "
+                "of runner-up b (pid 2, container redis)"
+            ),
         ),
         (
             replace(B, oom_score_adj=100),
-            "it holds 300Mi at oom_score_adj 900, more of both than the 100Mi at 100 of "
-            "runner-up b (pid 2, container redis)",
+            (
+                "it holds 300Mi at oom_score_adj 900, more of both than the 100Mi at 100 of "
+                "runner-up b (pid 2, container redis)"
+            ),
         ),
         (replace(B, rss_pages=A.rss_pages), "the kernel's order of scan decides"),
         (
             replace(B, memcg="/system.slice", oom_score_adj=0),
-            "it holds 300Mi at oom_score_adj 900, more of both than the 100Mi at 0 of "
-            "runner-up b (pid 2, host process)",
+            (
+                "it holds 300Mi at oom_score_adj 900, more of both than the 100Mi at 0 of "
+                "runner-up b (pid 2, host process)"
+            ),
         ),
     ],
     ids=["adj outweighs", "memory outweighs", "more of both", "level", "host process"],
