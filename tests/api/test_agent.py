@@ -27,6 +27,9 @@ from oomsayer.api.report import NodeMemoryReport
 HEARTBEAT = 0.5
 """Seconds; so that a test need not wait for this machine to change."""
 
+RESIDENT_LIMIT = 28 << 20
+"""Bytes that the agent may keep resident with a TLS connection open, nearly half of it shared libraries."""
+
 
 class RunningAgent:
     """One `oomsayer agent` process and what it writes to standard error."""
@@ -159,6 +162,7 @@ def test_the_agent_reports_this_machine(node: Node) -> None:
 
         assert agent.metric("oomsayer_agent_report_size_bytes") <= 16 * 1024
         assert agent.metric("oomsayer_agent_processes") > 1
+        assert agent.metric("process_resident_memory_bytes") < RESIDENT_LIMIT
 
     total = int(Path("/proc/meminfo").read_text().split()[1]) * 1024
     assert understood.status.memory.total_bytes == total

@@ -119,7 +119,9 @@ def test_crossing_a_band_of_headroom(before: float, after: float, expected: Weig
 def test_a_domain_comes_goes_or_is_resized() -> None:
     one = node(process(10, 20), used=0.3)
     two = node(process(10, 20), used=0.3, more=(Memcg("/new", 3, max_bytes=MIB, usage_bytes=0),))
-    resized = replace(one, memcgs=one.memcgs | {"/box": replace(one.memcgs["/box"], max_bytes=LIMIT * 2)})
+    resized = replace(
+        one, memcgs=dict(one.memcgs) | {"/box": replace(one.memcgs["/box"], max_bytes=LIMIT * 2)}
+    )
 
     assert weight(one, two) is Weight.ORDINARY
     assert weight(two, one) is Weight.ORDINARY
@@ -133,14 +135,18 @@ def test_a_new_domain_at_its_limit_is_urgent() -> None:
 
 def test_a_group_that_dies_with_the_victim_counts() -> None:
     alone = node(process(10, 20), process(11, 10), used=0.95)
-    group = replace(alone, memcgs=alone.memcgs | {"/box": replace(alone.memcgs["/box"], oom_group=True)})
+    group = replace(
+        alone, memcgs=dict(alone.memcgs) | {"/box": replace(alone.memcgs["/box"], oom_group=True)}
+    )
     assert weight(alone, group) is Weight.URGENT
 
 
 def test_a_vm_setting_and_headroom_that_became_unknown() -> None:
     known = node(process(10, 20), used=0.3)
     panics = replace(known, sysctls=Sysctls(panic_on_oom=1))
-    unknown = replace(known, memcgs=known.memcgs | {"/box": replace(known.memcgs["/box"], usage_bytes=None)})
+    unknown = replace(
+        known, memcgs=dict(known.memcgs) | {"/box": replace(known.memcgs["/box"], usage_bytes=None)}
+    )
 
     assert weight(known, panics) is Weight.ORDINARY
     assert weight(known, unknown) is Weight.MINOR

@@ -70,19 +70,16 @@ class ApiServer:
         """From the variables that the kubelet sets in every container.
 
         Raises:
-            ValueError: a variable is missing.
+            ValueError: a variable is missing, or the port is no number.
         """
-        try:
-            return cls(
-                environment["KUBERNETES_SERVICE_HOST"],
-                int(environment["KUBERNETES_SERVICE_PORT"]),
-                directory,
-            )
-        except (KeyError, ValueError) as error:
+        host = environment.get("KUBERNETES_SERVICE_HOST", "")
+        port = environment.get("KUBERNETES_SERVICE_PORT", "")
+        if not host or not port.isdecimal():
             raise ValueError(
                 "KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT do not name an API server: the agent "
                 "runs in a pod; to look at a node without a cluster use `oomsayer node`"
-            ) from error
+            )
+        return cls(host, int(port), directory)
 
     def token(self) -> str:
         """The service account token of this moment.
@@ -93,8 +90,10 @@ class ApiServer:
         path = self.directory / "token"
         try:
             return path.read_text(encoding="ascii").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise NotWritten(f"{path}: {error}; is automountServiceAccountToken on?") from error
+        except OSError as error:
+            raise NotWritten(f"{path}: {error.strerror}: is automountServiceAccountToken on?") from error
+        except UnicodeDecodeError as error:
+            raise NotWritten(f"{path} holds no token: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +184,8 @@ class Connection:
         try:
             context = ssl.create_default_context(cafile=str(authority))
         except OSError as error:
-            raise NotWritten(f"{authority}: {error}: it has to hold the API server's CA") from error
+            reason = error.strerror or error
+            raise NotWritten(f"{authority}: {reason}: it has to hold the API server's CA") from error
         return http.client.HTTPSConnection(
             self._server.host, self._server.port, timeout=TIMEOUT_SECONDS, context=context
         )
