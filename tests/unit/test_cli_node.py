@@ -212,6 +212,25 @@ class TestProgram:
         _, err = watching.communicate(timeout=60)
         assert (watching.returncode, err) == (0, "")
 
+    def test_a_terminal_is_drawn_anew(self, root: Path) -> None:
+        ours, theirs = os.openpty()
+        words = ["node", "--root", str(root), "--watch", "--interval", "0.05"]
+        watching = subprocess.Popen(
+            [sys.executable, "-m", "oomsayer", *words],
+            stdout=theirs,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(SOURCES)},
+        )
+        os.close(theirs)
+        seen = b""
+        while b"DOMAIN" not in seen:
+            seen += os.read(ours, 4096)
+        assert seen.startswith(b"\x1b[H\x1b[J")
+        watching.send_signal(signal.SIGINT)
+        _, err = watching.communicate(timeout=60)
+        os.close(ours)
+        assert (watching.returncode, err) == (0, b"")
+
     def test_a_reader_that_has_enough_is_no_error(
         self, oomsayer: Callable[..., "subprocess.Popen[str]"]
     ) -> None:

@@ -4,8 +4,8 @@ Nothing in /proc tells. The call needs the right to trace both processes, and th
 caller's own PID namespace numbers them.
 """
 
-import ctypes
 import os
+from collections.abc import Callable
 from enum import Enum
 
 _KCMP_VM = 1
@@ -30,26 +30,27 @@ class Order(Enum):
     AFTER = 2
 
 
-def compare(pid: int, other: int) -> Order | None:
-    """Compare the memories of two processes; None where that is not permitted, known or possible."""
+Compare = Callable[[int, int], Order | None]
+"""Compares the memories of two processes; None where that is not permitted, or one is gone."""
+
+
+def opened() -> Compare | None:
+    """The system call, None on a machine or a Python without a way to it."""
     number = _NUMBERS.get(os.uname().machine)
+    try:
+        import ctypes  # noqa: PLC0415 - half a mebibyte that an agent in a pod, which may not ask, does without
+    except ImportError:
+        return None
     if number is None:
         return None
-    result = _libc().syscall(
-        ctypes.c_long(number),
-        ctypes.c_long(pid),
-        ctypes.c_long(other),
-        ctypes.c_long(_KCMP_VM),
-        ctypes.c_long(0),
-        ctypes.c_long(0),
-    )
-    return Order(result) if result in (0, 1, 2) else None
+    call = ctypes.CDLL(None).syscall
+    long = ctypes.c_long
+
+    def compare(pid: int, other: int) -> Order | None:
+        result = call(long(number), long(pid), long(other), long(_KCMP_VM), long(0), long(0))
+        return Order(result) if result in _RESULTS else None
+
+    return compare
 
 
-_LIBRARY: list[ctypes.CDLL] = []
-
-
-def _libc() -> ctypes.CDLL:
-    if not _LIBRARY:
-        _LIBRARY.append(ctypes.CDLL(None, use_errno=True))
-    return _LIBRARY[0]
+_RESULTS = frozenset(order.value for order in Order)

@@ -5,14 +5,11 @@ equal are taken to share: a fork copies no file pages, so its counters differ fr
 processes equal counters prove nothing: idle workers of one program look alike.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import cmp_to_key
 
-from oomsayer.node.kcmp import Order
+from oomsayer.node.kcmp import Compare, Order
 from oomsayer.node.processes import Process
-
-Compare = Callable[[int, int], Order | None]
-
 
 _Identities = tuple[tuple[int, int, str], ...]
 

@@ -69,7 +69,7 @@ class Scanner:
         self._page_size = os.sysconf("SC_PAGE_SIZE")
         keep = keep_open_default() if keep_open is None else keep_open
         self._processes = ProcessTable(self._proc, self._memcgs.version, keep)
-        self._sharing = Sharing(kcmp.compare if same_pids(root) else None)
+        self._sharing = Sharing(kcmp.opened() if same_pids(root) else None)
         self._samples = 0
         self._release = sysctl.osrelease(self._proc)
         self._detection: Detection | None = None
