@@ -1,6 +1,6 @@
 """What all resources share: camelCase at the edge, Kubernetes' metadata and conditions, bounded numbers."""
 
-from typing import Annotated, Literal, TypedDict
+from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 
@@ -38,17 +38,14 @@ def listed_as(kind: Literal["set", "map"], *keys: str) -> dict[str, JsonValue]:
     return {**extra, "x-kubernetes-list-map-keys": [*keys]} if keys else extra
 
 
-class Rule(TypedDict):
-    """A CEL rule that the API server checks; the message names the field and the remedy."""
-
-    rule: str
-    message: str
-    fieldPath: str
+def rule(expression: str, *, message: str, field_path: str) -> JsonValue:
+    """A CEL rule for the API server; its message names the field and the remedy."""
+    return {"rule": expression, "message": message, "fieldPath": field_path}
 
 
-def rules(*validations: Rule) -> dict[str, JsonValue]:
+def rules(*validations: JsonValue) -> dict[str, JsonValue]:
     """Schema extras that make the API server check CEL rules."""
-    return {"x-kubernetes-validations": [dict(validation) for validation in validations]}
+    return {"x-kubernetes-validations": [*validations]}
 
 
 class Model(BaseModel):

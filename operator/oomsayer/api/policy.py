@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from oomsayer.api.model import Model, ObjectMeta, Rule, StatusCondition, listed_as, rules
+from oomsayer.api.model import Model, ObjectMeta, StatusCondition, listed_as, rule, rules
 
 MAX_NAMESPACES = 256
 
@@ -17,11 +17,11 @@ class PolicyNamespaces(Model):
 
     model_config = ConfigDict(
         json_schema_extra=rules(
-            Rule(
-                rule="!self.include.exists(name, name in self.exclude)",
+            rule(
+                "!self.include.exists(name, name in self.exclude)",
                 message="spec.namespaces.exclude names a namespace that spec.namespaces.include names too: "
                 "take it out of one of them",
-                fieldPath=".exclude",
+                field_path=".exclude",
             )
         )
     )
@@ -46,11 +46,11 @@ class PolicyThresholds(Model):
     model_config = ConfigDict(
         json_schema_extra=rules(
             *(
-                Rule(
-                    rule=f"self.{field} + self.clearPercent <= 100",
+                rule(
+                    f"self.{field} + self.clearPercent <= 100",
                     message=f"spec.thresholds.clearPercent and {field} are above 100 together, so that a "
                     "risk could never end: lower one of them",
-                    fieldPath=".clearPercent",
+                    field_path=".clearPercent",
                 )
                 for field in ("podHeadroomPercent", "nodeHeadroomPercent")
             )
