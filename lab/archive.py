@@ -157,7 +157,7 @@ def _add_file(target: tarfile.TarFile, name: str, content: bytes) -> None:
 
 
 def _member(source: tarfile.TarFile, name: str) -> bytes:
-    found = source.extractfile(name)
+    found = source.extractfile(name) if name in source.getnames() else None
     if found is None:
         raise LabError(
             f"{source.name!s} holds no {name}: is it a docker-archive, as `docker save` writes it?"

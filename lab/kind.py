@@ -19,7 +19,7 @@ _ASK_SECONDS = 20
 
 @dataclass(frozen=True, slots=True)
 class KindProvider:
-    """The cluster of kind-config.yaml; its nodes are containers, which share the machine's kernel and memory."""
+    """The cluster of kind-config.yaml; its nodes are containers on this machine's kernel and memory."""
 
     name: str = "kind"
 

@@ -17,6 +17,8 @@ from lab.progress import tail, wait_until
 _KILL_AFTER_SECONDS = 15.0
 _STAT_STATE = 0
 _STAT_START_TIME = 19
+# They outlive this process; while it lives, it must not forget them or Python complains.
+_children: list["subprocess.Popen[bytes]"] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ class Daemon:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        _children.append(process)
         record = {"pid": process.pid, "start": start_time(process.pid), "command": str(argv[0])}
         partial = self._record.with_suffix(".partial")
         partial.write_text(json.dumps(record))
@@ -57,7 +60,7 @@ class Daemon:
         try:
             record = json.loads(self._record.read_text())
             pid, started = int(record["pid"]), record["start"]
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError):
             return None
         return pid if started is not None and start_time(pid) == started else None
 
