@@ -19,6 +19,9 @@ from oomsayer.kernel.logline import LogLine, log_lines
 MOST_ROWS = 50_000
 """How many rows of one table are kept; Linux's own default for the number of processes is 32,768."""
 MOST_BYTES_A_LINE = 65_536
+_MOST_CHARACTERS_A_MESSAGE = 16_384
+"""Two cgroup paths of the greatest length (PATH_MAX) and what is around them."""
+_LONGEST_REASON = 60
 _MOST_SOURCES = 64
 _MOST_KILLED = 10_000
 _MOST_WRAPS = 4
@@ -206,11 +209,11 @@ _SUMMARY = re.compile(
 _CHOSEN = re.compile(r"Kill process (\d{1,10}) \((.*)\) score (\d{1,20}) or sacrifice child")
 _SHARING = re.compile(r"Kill process (\d{1,10}) \((.*)\) sharing same memory")
 _KILLED = re.compile(
-    r"(?P<msg>Memory cgroup out of memory|Out of memory(?: \([^)]*\))?|[A-Z][\w ]*?)?(?:: )?"
     r"Killed process (?P<pid>\d{1,10})(?:, UID:? ?\d+,?)? \((?P<comm>.*)\)"
     r"(?:,? total-vm:(?P<vm>\d{1,18})kB, anon-rss:(?P<anon>\d{1,18})kB, file-rss:(?P<file>\d{1,18})kB"
     r"(?:, shmem-rss:(?P<shmem>\d{1,18})kB)?(?P<tail>, UID:\d+ pgtables:\d+kB oom_score_adj:-?\d+)?)?"
 )
+_REASON = re.compile(r"of memory(?: \(\w+\))?: $")
 _GROUP = re.compile(r"Tasks in (/.*) are going to be killed due to memory\.oom\.group set")
 _TASK_IN = re.compile(r"Task in (?P<memcg>/.*) killed as a result of limit of (?P<domain>/.*?)\s*$")
 _LIMIT_OF = re.compile(r"Memory limit reached of cgroup (/.*?)\s*$")
@@ -228,12 +231,17 @@ _SWAP_TOTAL = re.compile(r"Total swap = (\d{1,15})kB")
 _SWAP_ON = re.compile(r"Adding (\d{1,15})k swap on ")
 _ZONE = re.compile(r"(?:Node (?P<node>\d{1,5}) )?\w+ free:\d+kB .*?\bpresent:(?P<present>\d{1,15})kB")
 _BUDDY = re.compile(r"(?:DMA\d*|Normal|Movable|HighMem): \d+\*(\d{1,4})kB ")
+_BREAKABLE = re.compile(r"oom-kill:constraint=|Tasks in /|\[ *pid *\]")
+"""Long lines, which a console may break in several."""
+_WHOLE = re.compile(r"oom-kill:constraint=|Tasks in /|Killed process|invoked oom-killer|\[ *pid *\]")
 _TOTALS = ((_RAM, "ram_pages"), (_RESERVED, "reserved_pages"), (_SWAP_TOTAL, "swap_total_kb"))
 _TABLE = re.compile(r"\[ *pid *\]((?: +\w+)+) +name\s*$")
 _ANY_ROW = re.compile(rb"\[\s*(\d{1,10})\]((?:\s+-?\d{1,20}){7,12})\s(.*)$", re.DOTALL)
 _ROW_START = re.compile(rb"\[\s*\d{1,10}\](?:\s+-?\d{1,20}){2,12}\s*$")
 _WORDS = (
     b"oom",
+    b"Tasks in /",
+    b"total_vm",
     b"process",
     b"cgroup",
     b"kill",
@@ -330,13 +338,32 @@ class _Source:
     def __init__(self) -> None:
         self.report: OomReport | None = None
         self.table: _Table | None = None
-        self.marker = b""
+        self._first = b""
+        self._host = b""
         self.kernel: str | None = None
         self.swap_total_kb: int | None = None
         self.dead: OrderedDict[int, tuple[str, float | None]] = OrderedDict()
         self.pending = ""
         self.wraps = 0
         self.idle = 0
+
+    def recognise(self, line: LogLine, raw: bytes) -> None:
+        """Remember how this writer's lines look, by one of them."""
+        host = b" %b " % line.source.rpartition(" ")[2].encode()
+        self._host = host if host in raw else b""
+        self._first = _class_of(raw)
+
+    def wrote(self, raw: bytes) -> bool:
+        """Whether a line looks like those of this writer: a cheap look for the rows of a table."""
+        return (not self._first or _class_of(raw) == self._first) and self._host in raw
+
+
+def _class_of(raw: bytes) -> bytes:
+    """What a line begins with: a digit, a letter, or some other character, blanks aside."""
+    first = raw[:1]
+    if first.isspace():
+        first = raw.lstrip()[:1]
+    return b"0" if first.isdigit() else b"a" if first.isalpha() else first
 
 
 _LineReader: TypeAlias = "Callable[[OomReportReader, _Source, LogLine], bool]"
@@ -390,6 +417,9 @@ class OomReportReader:
             if word in raw:
                 break
         else:
+            if raw[:1] == b"{":
+                self._read(raw)
+                return
             if source.pending:
                 self._unwrap(source, raw.decode("utf-8", "backslashreplace"))
             elif _ANY_ROW.search(raw) or _ROW_START.search(raw):
@@ -400,12 +430,7 @@ class OomReportReader:
     def _row(self, source: _Source, raw: bytes) -> bool:
         """Read the line as a row of the open table, if it is one and from the same writer."""
         table, report = source.table, source.report
-        if (
-            table is None
-            or report is None
-            or raw[:1] in b'{"'
-            or (source.marker and source.marker not in raw)
-        ):
+        if table is None or report is None or not source.wrote(raw) or b'"' in raw or b"\x1b" in raw:
             return False
         match = table.pattern.search(raw)
         if match is None or match[3] is None or report.ended:
@@ -426,6 +451,8 @@ class OomReportReader:
         text = raw.decode("utf-8", "backslashreplace")
         for line in log_lines(text):
             source = self._source(line, raw)
+            if len(line.text) > _MOST_CHARACTERS_A_MESSAGE:
+                line = line._replace(text=line.text[:_MOST_CHARACTERS_A_MESSAGE])  # noqa: PLW2901 - the same line
             if source.pending and self._unwrap(source, line.text):
                 continue
             self._message(source, line)
@@ -439,10 +466,7 @@ class OomReportReader:
             if len(self._sources) > _MOST_SOURCES:
                 self._finish(self._sources.popitem(last=False)[1])
         if source is not self._current:
-            host = line.source.rpartition(" ")[2]
-            source.marker = b" " + host.encode() + b" " if line.source.startswith("dated ") else b""
-            if source.marker not in raw:
-                source.marker = b""
+            source.recognise(line, raw)
             self._sources.move_to_end(line.source)
             self._current = source
         return source
@@ -507,16 +531,19 @@ class OomReportReader:
         """Join a line to the one that broke off before it; whether they made sense together."""
         joined, source.pending = source.pending + text, ""
         line = LogLine("", None, joined)
-        if "oom-kill:" in joined:
-            match = _SUMMARY.search(joined)
-            if match and match["pid"]:
-                self._summary(source, line)
-                return True
-        elif _ROW_START.search(source_tail := joined.encode()) is None and _ANY_ROW.search(source_tail):
+        summary = _SUMMARY.search(joined)
+        if summary is not None and summary["pid"]:
+            return self._summary(source, line)
+        if _GROUP.search(joined):
+            return self._group(source, line)
+        if _TABLE.search(joined):
+            return self._columns(source, line)
+        raw = joined.encode("utf-8", "surrogateescape")
+        if _ANY_ROW.search(raw):
             self._odd_row(source, joined)
             return True
         source.wraps += 1
-        if source.wraps < _MOST_WRAPS and "oom-kill:" in joined and "Killed process" not in text:
+        if source.wraps < _MOST_WRAPS and _BREAKABLE.search(joined) and not _WHOLE.search(text):
             source.pending = joined[:MOST_BYTES_A_LINE]
             return True
         return False
@@ -571,6 +598,8 @@ class OomReportReader:
     def _columns(self, source: _Source, line: LogLine) -> bool:
         match = _TABLE.search(line.text)
         if match is None:
+            if _BREAKABLE.search(line.text):
+                self._wrapped(source, line.text)
             return False
         columns = tuple(match[1].split())
         table = _Table(columns)
@@ -583,18 +612,7 @@ class OomReportReader:
             report = self._new(source, line)
         report.columns, source.table = columns, table
         report.wide_pid = "[  pid  ]" in line.text
-        if report.wide_pid:
-            report.since = max(report.since, (4, 19))
-        elif "pgtables_bytes" in columns:
-            report.since, report.until = max(report.since, (4, 15)), min(report.until, (4, 18))
-        elif "nr_pmds" in columns:
-            report.since, report.until = max(report.since, (4, 0)), min(report.until, (4, 14))
-        elif "nr_ptes" in columns:
-            report.since, report.until = max(report.since, (3, 7)), min(report.until, (4, 0))
-        else:
-            report.until = min(report.until, (3, 6))
-        if "rss_anon" in columns:
-            report.since = max(report.since, (6, 8))
+        _date_by_columns(report)
         return True
 
     def _odd_row(self, source: _Source, text: str) -> None:
@@ -695,7 +713,7 @@ class OomReportReader:
         if not _belongs(report, killed):
             report = self._new(source, line)
         _add_killed(report, killed)
-        if match["msg"]:
+        if _REASON.search(line.text[max(match.start() - _LONGEST_REASON, 0) : match.start()]):
             report.killed_prefixed = True
             report.since = max(report.since, (5, 1))
             self._reason(report, line.text)
@@ -707,6 +725,8 @@ class OomReportReader:
     def _group(self, source: _Source, line: LogLine) -> bool:
         match = _GROUP.search(line.text)
         if match is None:
+            if source.report is not None and "Tasks in /" in line.text:
+                self._wrapped(source, line.text)
             return False
         self._open(source, line).oom_group = match[1]
         return True
@@ -811,8 +831,8 @@ class OomReportReader:
         ("oom-kill:", _summary),
         ("Killed process", _killed),
         ("Kill process", _chosen),
-        ("memory.oom.group", _group),
-        ("oom_score_adj name", _columns),
+        ("Tasks in /", _group),
+        ("total_vm", _columns),
         (": usage ", _counter),
         ("cgroup stats", _cgroups),
         ("reached of cgroup", _cgroups),
@@ -843,6 +863,19 @@ class OomReportReader:
         ("vmalloc ", _features),
     )
     """Which reader to ask for a line that holds a word."""
+
+
+def _date_by_columns(report: OomReport) -> None:
+    """Narrow down the releases whose table has these columns."""
+    spans: dict[str, tuple[tuple[int, int], tuple[int, int]]] = {
+        "nr_pmds": ((4, 0), (4, 14)),
+        "pgtables_bytes": ((4, 15), (4, 18)),
+        "nr_ptes": ((3, 7), (4, 0)),
+    }
+    since, until = next((span for name, span in spans.items() if name in report.columns), ((3, 0), (3, 6)))
+    if report.wide_pid:
+        since, until = ((6, 8) if "rss_anon" in report.columns else (4, 19)), report.until
+    report.since, report.until = max(report.since, since), min(report.until, until)
 
 
 def _only_header(report: OomReport) -> bool:
