@@ -187,7 +187,7 @@ def test_a_report_without_header_in_the_middle_of_a_long_log_keeps_its_table() -
 
 
 def test_hostile_names_stay_names() -> None:
-    hostile = "Killed process 1 (x) total-vm:1kB, anon"
+    hostile = "a) (b,task=c,pi"
     report = Text(
         (Row(100, hostile, 90_000), Row(200, "oom-kill:constraint=", 400)), (100,), memcg="/a,task=b,pid=9"
     )

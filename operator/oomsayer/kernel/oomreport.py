@@ -199,17 +199,15 @@ _RELEASE = re.compile(r"(?:Not tainted|Tainted:[^#]*?)\s+(\d{1,3}\.\d{1,4}\S*)\s
 _BOOT = re.compile(r"Linux version (\d{1,3}\.\d{1,4}\S*) ")
 _CPU = re.compile(r"CPU: (\d{1,6}) (UID: \d+ )?PID: ")
 _CPUSET = re.compile(r" cpuset=(?P<cpuset>.*) mems_allowed=(?P<mems>[\d,-]*)\s*$")
-_SUMMARY = re.compile(
-    r"oom-kill:constraint=CONSTRAINT_(?P<constraint>\w+)"
-    r"(?:,nodemask=(?P<nodemask>\(null\)|[\d,-]*))?"
-    r"(?:,cpuset=(?P<cpuset>.*?),mems_allowed=(?P<mems>[\d,-]*))?"
-    r"(?:,oom_memcg=(?P<domain>.*?)|(?P<global>,global_oom))?"
-    r"(?:,task_memcg=(?P<memcg>.*?))?(?:,task=(?P<comm>.*),pid=(?P<pid>\d{1,10}),uid=(?P<uid>\d{1,10}))?\s*$"
-)
-_CHOSEN = re.compile(r"Kill process (\d{1,10}) \((.*)\) score (\d{1,20}) or sacrifice child")
-_SHARING = re.compile(r"Kill process (\d{1,10}) \((.*)\) sharing same memory")
+_SUMMARY = re.compile(r"oom-kill:constraint=CONSTRAINT_(\w+)")
+_SUMMARY_END = re.compile(r",pid=(\d{1,10}),uid=(\d{1,10})\s*$")
+_LONGEST_COMM = 15
+_LONGEST_ESCAPED_COMM = 60
+"""A name has at most 15 bytes, each printed as at most four characters; the patterns allow 64."""
+_CHOSEN = re.compile(r"Kill process (\d{1,10}) \((.{0,64})\) score (\d{1,20}) or sacrifice child")
+_SHARING = re.compile(r"Kill process (\d{1,10}) \((.{0,64})\) sharing same memory")
 _KILLED = re.compile(
-    r"Killed process (?P<pid>\d{1,10})(?:, UID:? ?\d+,?)? \((?P<comm>.*)\)"
+    r"Killed process (?P<pid>\d{1,10})(?:, UID:? ?\d+,?)? \((?P<comm>.{0,64})\)"
     r"(?:,? total-vm:(?P<vm>\d{1,18})kB, anon-rss:(?P<anon>\d{1,18})kB, file-rss:(?P<file>\d{1,18})kB"
     r"(?:, shmem-rss:(?P<shmem>\d{1,18})kB)?(?P<tail>, UID:\d+ pgtables:\d+kB oom_score_adj:-?\d+)?)?"
 )
@@ -222,7 +220,7 @@ _COUNTER = re.compile(
     r"(?P<what>memory\+swap|memory|swap|kmem): usage (?P<usage>\d{1,20})kB, "
     r"limit (?P<limit>\d{1,20})kB, failcnt"
 )
-_EXITING = re.compile(r"OOM victim (\d{1,10}) \((.*)\) is already exiting")
+_EXITING = re.compile(r"OOM victim (\d{1,10}) \((.{0,64})\) is already exiting")
 _NO_KILLABLE = re.compile(r"no killable process|System is deadlocked on memory", re.IGNORECASE)
 _PANIC = re.compile(r"Out of memory:? (.*panic_on_oom is enabled)")
 _RAM = re.compile(r"(\d{1,15}) pages (?:of )?RAM\b")
@@ -295,6 +293,48 @@ _PAGE_TABLE_COLUMNS = ("nr_ptes", "nr_pmds", "nr_puds")
 def _limit(match: re.Match[str]) -> Limit:
     limit = int(match["limit"])
     return Limit(int(match["usage"]), None if limit >= UNLIMITED_KB else limit)
+
+
+def _summary(text: str) -> Summary | None:
+    """The summary in a line. Names and paths may hold anything, so it is taken apart from its right end."""
+    start = _SUMMARY.search(text)
+    if start is None:
+        return None
+    end = _SUMMARY_END.search(text, start.end())
+    head, comm = (text[start.end() :], None) if end is None else _last_name(text[start.end() : end.start()])
+    head, _, task_memcg = _cut(head, ",task_memcg=")
+    head, named, oom_memcg = _cut(head, ",oom_memcg=")
+    head, mems_named, mems = _cut(head, ",mems_allowed=")
+    _, _, cpuset = _cut(head, ",cpuset=")
+    nodemask = re.match(r",nodemask=(\(null\)|[\d,-]*)", head)
+    return Summary(
+        constraint=start[1],
+        nodemask=nodemask[1] if nodemask else None,
+        mems_allowed=(mems or "").removesuffix(",global_oom") if mems_named else None,
+        cpuset=cpuset if mems_named else None,
+        # Without what follows, a path may be cut.
+        oom_memcg=oom_memcg if named and task_memcg is not None else None,
+        global_oom=",global_oom" in text,
+        task_memcg=task_memcg if end else None,
+        comm=comm,
+        pid=int(end[1]) if end else None,
+        uid=int(end[2]) if end else None,
+    )
+
+
+def _cut(text: str, name: str) -> tuple[str, bool, str | None]:
+    """Text before the last field of that name, whether there is one, and its value."""
+    before, found, value = text.rpartition(name)
+    return (before, True, value) if found else (text, False, None)
+
+
+def _last_name(text: str) -> tuple[str, str | None]:
+    """Text before the field `task`, and the name in it, which may itself look like a field."""
+    for longest in (_LONGEST_COMM, _LONGEST_ESCAPED_COMM):
+        at = text.find(",task=", max(len(text) - longest - len(",task="), 0))
+        if at >= 0:
+            return text[:at], text[at + len(",task=") :]
+    return text, None
 
 
 class _Table:
@@ -531,8 +571,8 @@ class OomReportReader:
         """Join a line to the one that broke off before it; whether they made sense together."""
         joined, source.pending = source.pending + text, ""
         line = LogLine("", None, joined)
-        summary = _SUMMARY.search(joined)
-        if summary is not None and summary["pid"]:
+        summary = _summary(joined)
+        if summary is not None and summary.pid is not None:
             return self._summary(source, line)
         if _GROUP.search(joined):
             return self._group(source, line)
@@ -638,24 +678,11 @@ class OomReportReader:
             self._add_row(source, report, source.table.row(again))
 
     def _summary(self, source: _Source, line: LogLine) -> bool:
-        match = _SUMMARY.search(line.text)
-        if match is None or match["pid"] is None:
-            if "uid=" not in line.text[-40:]:
-                self._wrapped(source, line.text)
-            if match is None:
-                return "oom-kill:constraint=" in line.text and self._new_if_ended(source, line)
-        summary = Summary(
-            constraint=match["constraint"],
-            nodemask=match["nodemask"],
-            mems_allowed=match["mems"],
-            cpuset=match["cpuset"],
-            oom_memcg=match["domain"],
-            global_oom=bool(match["global"]),
-            task_memcg=match["memcg"],
-            comm=match["comm"],
-            pid=int(match["pid"]) if match["pid"] else None,
-            uid=int(match["uid"]) if match["uid"] else None,
-        )
+        summary = _summary(line.text)
+        if summary is None:
+            return False
+        if summary.pid is None:
+            self._wrapped(source, line.text)
         report = self._open(source, line)
         if report.summary == summary:
             return True
@@ -663,11 +690,6 @@ class OomReportReader:
             report = self._new(source, line)
         report.summary = summary
         report.since = max(report.since, (5, 0))
-        return True
-
-    def _new_if_ended(self, source: _Source, line: LogLine) -> bool:
-        if self._open(source, line).ended:
-            self._new(source, line)
         return True
 
     def _chosen(self, source: _Source, line: LogLine) -> bool:
