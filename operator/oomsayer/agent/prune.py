@@ -9,8 +9,10 @@ holds this on random snapshots.
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from oomsayer.kernel.hierarchy import dies_with_group
+from oomsayer.kernel.pidns import takes_its_cgroup, zap_pid_ns_processes
 from oomsayer.kernel.snapshot import ROOT, Memcg, Omitted, Snapshot, Task, parent_path
-from oomsayer.kernel.verdict import Verdict, dies_with_group, verdicts
+from oomsayer.kernel.verdict import Verdict, verdicts
 
 
 def prune(snapshot: Snapshot, depth: int, told: Iterable[Verdict] | None = None) -> Snapshot:
@@ -24,11 +26,40 @@ def prune(snapshot: Snapshot, depth: int, told: Iterable[Verdict] | None = None)
     if snapshot.era.sacrifice_child:
         return snapshot  # any child may die for its parent: nobody can be left out
     needed = _deciding(verdicts(snapshot, depth) if told is None else told, depth)
+    needed |= _where_cgroup_and_namespace_differ(snapshot)
     kept = tuple(task for task in snapshot.tasks if task.pid in needed or task.mm or task.in_flight)
     kept_pids = {task.pid for task in kept}
     left_out = [task for task in snapshot.tasks if task.pid not in kept_pids]
     memcgs = _needed_memcgs(snapshot, kept)
     return replace(snapshot, tasks=kept, memcgs=memcgs, omitted=_summed(left_out, memcgs))
+
+
+def _where_cgroup_and_namespace_differ(snapshot: Snapshot) -> set[int]:
+    """Processes that a count for each cgroup would put on the wrong side when a PID namespace ends.
+
+    In a container nobody is: the namespace's first process and all others are in its cgroup. Elsewhere
+    those are named who end with a reaper outside its cgroup, or without it inside, and that reaper.
+    """
+    pids: set[int] = set()
+    by_memcg: dict[str, list[Task]] = {}
+    for task in snapshot.tasks:
+        by_memcg.setdefault(task.memcg, []).append(task)
+    divided = {parent_path(path) for path in by_memcg}
+    namespaces = zap_pid_ns_processes(snapshot.tasks)
+    for reaper in snapshot.tasks:
+        if reaper.pid != reaper.reaper:
+            continue
+        inside = {task.pid for task in namespaces.get(reaper.pid, ())}
+        here: list[Task] = []
+        if takes_its_cgroup(reaper):
+            here += by_memcg[reaper.memcg]
+            if reaper.memcg in divided:
+                here += [t for t in snapshot.tasks if t.memcg.startswith(reaper.memcg + "/")]
+        counted = {task.pid for task in here if dies_with_group(task) and task.pid != reaper.pid}
+        apart = counted ^ inside
+        if apart:
+            pids |= {*apart, reaper.pid}
+    return pids
 
 
 def _deciding(told: Iterable[Verdict], depth: int) -> set[int]:

@@ -17,7 +17,8 @@ from operator import attrgetter
 from typing import TypeVar
 
 from oomsayer.kernel.badness import rss_swap_pgtables
-from oomsayer.kernel.snapshot import OOM_SCORE_ADJ_MIN, ROOT, Memcg, Snapshot, Task, parent_path
+from oomsayer.kernel.pidns import takes_its_cgroup, zap_pid_ns_processes
+from oomsayer.kernel.snapshot import OOM_SCORE_ADJ_MIN, ROOT, Memcg, Snapshot, Task, Unkillable, parent_path
 
 INDEX_BITS = 24
 """An entry is `points << INDEX_BITS | place in Snapshot.tasks`: one integer, since those sort fastest.
@@ -25,6 +26,9 @@ INDEX_BITS = 24
 Entries compare by points, then by creation. Linux has at most 2**22 processes (PID_MAX_LIMIT).
 """
 INDEX_MASK = (1 << INDEX_BITS) - 1
+
+DYING_WITH_GROUP = (None, Unkillable.VFORK)
+SPARED_SHARERS = (Unkillable.INIT, Unkillable.KTHREAD)
 
 Key = TypeVar("Key", str, int)
 
@@ -41,26 +45,38 @@ class Hierarchy:
         enough: how many of a domain's ranking hold the victims asked for and the runner-up.
         shortlists: by cgroup path, what an OOM there would choose from.
         sharers: by Task.mm, the processes that share one memory.
-        group_members: by path of an oom.group, the pids that die with it and how many more a pruned
-            snapshot leaves out, kept once it was asked for.
+        namespaces: by Task.reaper, everybody else who ends with it.
+        known_members: what group_members() found so far.
     """
 
     snapshot: Snapshot
     enough: int
     shortlists: Mapping[str, Shortlist]
     sharers: Mapping[int, list[Task]]
-    group_members: dict[str, tuple[list[int], int]] = field(default_factory=dict)
+    namespaces: Mapping[int, list[Task]]
+    known_members: dict[str, list[int]] = field(default_factory=dict)
 
     @cached_property
     def each_dies_alone(self) -> bool:
         """Whether no kill here takes more than the chosen process."""
         grouped = any(memcg.oom_group for memcg in self.snapshot.memcgs.values())
-        return not (self.sharers or grouped or self.snapshot.era.sacrifice_child)
+        namespaces = self.namespaces or (
+            self.snapshot.omitted and any(map(takes_its_cgroup, self.snapshot.tasks))
+        )
+        return not (self.sharers or namespaces or grouped or self.snapshot.era.sacrifice_child)
 
     @cached_property
-    def by_memcg(self) -> Mapping[str, list[Task]]:
-        """By cgroup path, the processes charged right there."""
-        return _grouped(self.snapshot.tasks, attrgetter("memcg"))
+    def mortal(self) -> Mapping[str, set[int]]:
+        """By cgroup path, the pids right there that the kill of an oom.group takes, and their sharers'."""
+        mortal: defaultdict[str, set[int]] = defaultdict(set)
+        for task in self.snapshot.tasks:
+            if task.unkillable in DYING_WITH_GROUP and task.oom_score_adj != OOM_SCORE_ADJ_MIN:
+                mortal[task.memcg].add(task.pid)
+        for sharing in self.sharers.values():
+            pids = {task.pid for task in sharing if dies_with_sharer(task)}
+            for memcg in {task.memcg for task in sharing if dies_with_group(task)}:
+                mortal[memcg] |= pids
+        return mortal
 
     @cached_property
     def children(self) -> Mapping[int, list[Task]]:
@@ -110,10 +126,13 @@ class Hierarchy:
             yield here
             stack.extend(reversed(self.below.get(here, ())))
 
-    def members(self, path: str) -> Iterator[Task]:
-        """Every process in the cgroup at `path` or below it."""
-        for here in self.descendants(path):
-            yield from self.by_memcg.get(here, ())
+    def group_members(self, group: str) -> list[int]:
+        """Pids that die with the cgroup at `group`, sorted; kept once asked for."""
+        members = self.known_members.get(group)
+        if members is None:
+            members = sorted(set().union(*(self.mortal.get(path, ()) for path in self.descendants(group))))
+            self.known_members[group] = members
+        return members
 
     def walk(self, entry: int) -> tuple[int, int, int]:
         """Where the scan of a memory cgroup's OOM meets the entry's process: compares as the walk goes."""
@@ -132,13 +151,25 @@ class Hierarchy:
         return None
 
 
+def dies_with_group(task: Task) -> bool:
+    """Whether a kill of the oom.group that it is a member of takes this process (oom_kill_memcg_member)."""
+    return task.unkillable in DYING_WITH_GROUP and task.oom_score_adj != OOM_SCORE_ADJ_MIN
+
+
+def dies_with_sharer(task: Task) -> bool:
+    """Whether the kill of another that shares its memory takes this process (__oom_kill_process)."""
+    return task.unkillable not in SPARED_SHARERS
+
+
 def arrange(snapshot: Snapshot, depth: int) -> Hierarchy:
     """Arrange a snapshot so that the first `depth` victims of every domain can be told."""
     sharers = _grouped((task for task in snapshot.tasks if task.mm), attrgetter("mm"))
-    # One victim may take all sharers along, and the runner-up may be one more than the victims.
-    spare = 1 + sum(map(len, sharers.values()))
-    grouped = any(memcg.oom_group for memcg in snapshot.memcgs.values())
+    namespaces = zap_pid_ns_processes(snapshot.tasks)
     shortlists = _scan(snapshot)
+    outlived = _leave_out_outlived(shortlists, namespaces, snapshot) if snapshot.era.signed else 0
+    # One victim may take all of these along, and the runner-up may be one more than the victims.
+    spare = 1 + sum(map(len, sharers.values())) + sum(map(len, namespaces.values())) - outlived
+    grouped = any(memcg.oom_group for memcg in snapshot.memcgs.values())
     # Unsigned badness has a floor of 1, at which pages no longer tell processes apart: keep all.
     if snapshot.era.signed:
         _merge_upwards(shortlists, snapshot.memcgs, depth + spare, 1 + spare)
@@ -146,7 +177,7 @@ def arrange(snapshot: Snapshot, depth: int) -> Hierarchy:
     else:
         enough = len(snapshot.tasks)
         _merge_upwards(shortlists, snapshot.memcgs, enough, enough)
-    return Hierarchy(snapshot, enough, shortlists, sharers)
+    return Hierarchy(snapshot, enough, shortlists, sharers, namespaces)
 
 
 def _grouped(tasks: Iterable[Task], key: Callable[[Task], Key]) -> dict[Key, list[Task]]:
@@ -160,14 +191,47 @@ def _scan(snapshot: Snapshot) -> defaultdict[str, Shortlist]:
     """By cgroup path, who right there can be chosen: oom_evaluate_task() over all, in line for speed."""
     shortlists: defaultdict[str, Shortlist] = defaultdict(lambda: defaultdict(list))
     era = snapshot.era
+    root_bonus = era.root_bonus
     page_size = snapshot.memory.page_size
     for index, task in enumerate(snapshot.tasks):
         if task.unkillable is None and task.oom_score_adj != OOM_SCORE_ADJ_MIN and not task.in_flight:
             pages = task.rss_pages + task.swap_pages + task.pgtables_bytes // page_size
-            if era.root_bonus:
+            if root_bonus:
                 pages = rss_swap_pgtables(task, era, page_size)
             shortlists[task.memcg][task.oom_score_adj].append(pages << INDEX_BITS | index)
     return shortlists
+
+
+def _leave_out_outlived(
+    shortlists: defaultdict[str, Shortlist], namespaces: Mapping[int, list[Task]], snapshot: Snapshot
+) -> int:
+    """Take those out who are never chosen: in one cgroup, at one oom_score_adj, less bad than their reaper.
+
+    It goes before them in every domain and takes them along. The worst of them stays: it may be runner-up.
+
+    Returns:
+        How many there are, the ones that stay included.
+    """
+    if not namespaces:
+        return 0
+    places = {task.pid: index for index, task in enumerate(snapshot.tasks)}
+    outlived = 0
+    for reaper, inside in namespaces.items():
+        first = snapshot.tasks[places[reaper]] if reaper in places else None
+        if first is None:
+            continue
+        entries = shortlists[first.memcg][first.oom_score_adj]
+        own = next((entry for entry in entries if entry & INDEX_MASK == places[reaper]), None)
+        if own is None:
+            continue  # it is never chosen itself, or outlived by the reaper of an outer namespace
+        kind = (first.memcg, first.oom_score_adj)
+        here = {places[task.pid] for task in inside if (task.memcg, task.oom_score_adj) == kind}
+        less = [e for e in entries if e >> INDEX_BITS < own >> INDEX_BITS and e & INDEX_MASK in here]
+        outlived += len(less)
+        if len(less) > 1:
+            dropped = set(less) - {max(less)}
+            entries[:] = [entry for entry in entries if entry not in dropped]
+    return outlived
 
 
 def _merge_upwards(
@@ -180,8 +244,9 @@ def _merge_upwards(
     """
     for path in sorted(memcgs, key=len, reverse=True):
         shortlist = shortlists[path]
+        keep_here = keep_of_group if memcgs[path].oom_group else keep
         for entries in shortlist.values():
-            shorten(entries, keep_of_group if memcgs[path].oom_group else keep)
+            shorten(entries, keep_here)
         if path != ROOT:
             above = shortlists[parent_path(path)]
             for adj, entries in shortlist.items():

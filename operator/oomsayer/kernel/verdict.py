@@ -12,14 +12,20 @@ from typing import NamedTuple
 from oomsayer.kernel.badness import oom_badness
 from oomsayer.kernel.domain import Domain, DomainKind, domains, within
 from oomsayer.kernel.era import RssSource, Tie
-from oomsayer.kernel.hierarchy import INDEX_BITS, INDEX_MASK, Hierarchy, Shortlist, arrange, shorten
-from oomsayer.kernel.snapshot import OOM_SCORE_ADJ_MIN, Snapshot, Task, Unkillable
+from oomsayer.kernel.hierarchy import (
+    INDEX_BITS,
+    INDEX_MASK,
+    Hierarchy,
+    Shortlist,
+    arrange,
+    dies_with_sharer,
+    shorten,
+)
+from oomsayer.kernel.pidns import takes_its_cgroup
+from oomsayer.kernel.snapshot import Snapshot, Task
 
 FIRST_VICTIMS = 16
 """How far the kill order is told by default."""
-
-DYING_WITH_GROUP = (None, Unkillable.VFORK)
-SPARED_SHARERS = (Unkillable.INIT, Unkillable.KTHREAD)
 
 
 class Confidence(StrEnum):
@@ -50,12 +56,14 @@ class KillSet(NamedTuple):
     Attributes:
         pids: the victim first, then the others by pid.
         oom_group: path of the cgroup that dies as one, if that is why.
-        omitted: how many more members of that group a pruned snapshot does not list.
+        omitted: how many more members of that group, or of those namespaces, a pruned snapshot does not list.
+        reapers: pids among them that are the first of a PID namespace, where it has others.
     """
 
     pids: tuple[int, ...]
     oom_group: str | None = None
     omitted: int = 0
+    reapers: tuple[int, ...] = ()
 
 
 class Kill(NamedTuple):
@@ -169,34 +177,35 @@ def _ties_as_scanned(entries: list[int], domain: Domain, hierarchy: Hierarchy) -
 
 
 def oom_kill_process(victim: Task, domain: Domain, hierarchy: Hierarchy) -> KillSet | None:
-    """Who dies with `victim`: those sharing its memory, and the oom.group it widens to; None if nobody.
+    """Who dies with `victim`; None if nobody.
 
-    Sharers die in any cgroup and at any oom_score_adj; of a group, members at -1000 are spared.
+    Those sharing its memory, and the oom.group it widens to: sharers in any cgroup and at any
+    oom_score_adj, while of a group members at -1000 are spared. And where one of them is the first of
+    a PID namespace, everybody in that.
     """
     group = hierarchy.oom_group(victim.memcg, domain.path)
     if group is not None:
-        members, omitted = _group_members(group, hierarchy)
-        return KillSet(_first(victim.pid, members), group, omitted)
-    if victim.mm:
-        return KillSet(_first(victim.pid, _with_sharers([victim], hierarchy)))
-    return None
+        pids = hierarchy.group_members(group)
+    elif victim.mm:
+        pids = sorted(task.pid for task in hierarchy.sharers[victim.mm] if dies_with_sharer(task))
+    elif victim.pid in hierarchy.namespaces or (hierarchy.snapshot.omitted and takes_its_cgroup(victim)):
+        pids = [victim.pid]
+    else:
+        return None
+    return _with_namespaces(victim.pid, pids, group, hierarchy)
 
 
-def _group_members(group: str, hierarchy: Hierarchy) -> tuple[list[int], int]:
-    """Pids that die with the group, sorted, and how many more a pruned snapshot leaves out."""
-    known = hierarchy.group_members.get(group)
-    if known is None:
-        dying = [task for task in hierarchy.members(group) if dies_with_group(task)]
-        omitted = sum(o.tasks for o in hierarchy.snapshot.omitted if within(o.memcg, group))
-        known = hierarchy.group_members[group] = _with_sharers(dying, hierarchy), omitted
-    return known
-
-
-def _with_sharers(dying: list[Task], hierarchy: Hierarchy) -> list[int]:
-    pids = {task.pid for task in dying}
-    for mm in {task.mm for task in dying if task.mm}:
-        pids.update(other.pid for other in hierarchy.sharers[mm] if other.unkillable not in SPARED_SHARERS)
-    return sorted(pids)
+def _with_namespaces(victim: int, pids: list[int], group: str | None, hierarchy: Hierarchy) -> KillSet:
+    reapers = tuple(pid for pid in pids if pid in hierarchy.namespaces)
+    if reapers:
+        pids = sorted({*pids, *(task.pid for reaper in reapers for task in hierarchy.namespaces[reaper])})
+    omitted = 0
+    if hierarchy.snapshot.omitted:
+        dead = set(pids)
+        gone = [] if group is None else [group]
+        gone += [t.memcg for t in hierarchy.snapshot.tasks if t.pid in dead and takes_its_cgroup(t)]
+        omitted = sum(o.tasks for o in hierarchy.snapshot.omitted if any(within(o.memcg, m) for m in gone))
+    return KillSet(_first(victim, pids), group, omitted, reapers)
 
 
 def _first(pid: int, pids: list[int]) -> tuple[int, ...]:
@@ -255,11 +264,6 @@ def _runner_up(order: Sequence[Kill], ranked: Sequence[Candidate]) -> Candidate 
         if candidate.task.pid != first:
             return candidate
     return None
-
-
-def dies_with_group(task: Task) -> bool:
-    """Whether a kill of the oom.group that it is a member of takes this process (oom_kill_memcg_member)."""
-    return task.oom_score_adj != OOM_SCORE_ADJ_MIN and task.unkillable in DYING_WITH_GROUP
 
 
 def _never_kills(domain: Domain, snapshot: Snapshot) -> bool:
