@@ -155,6 +155,11 @@ class TestTable:
         assert "5f01413c-ffde-4d7b-9f7d-06158627f25e" in line
         assert line.rstrip().endswith("high")
 
+    def test_the_command_itself_may_be_the_victim(self) -> None:
+        shot = a_snapshot()
+        assert "pid 11 is this command itself" in table(shot, verdicts(shot), reader=11)
+        assert "this command itself" not in table(shot, verdicts(shot), reader=99)
+
     def test_what_is_unknown_is_said_once(self) -> None:
         shot = replace(a_snapshot(), gaps=("something could not be read",), initial_pid_namespace=False)
         text = "\n".join(lines_of(shot))

@@ -13,13 +13,22 @@ from oomsayer.kernel.verdict import Candidate, Kill, Verdict
 from oomsayer.kubelet.cgroups import owner
 
 
-def document(snapshot: Snapshot, verdicts: Sequence[Verdict]) -> dict[str, object]:
-    """The whole answer for one machine. Bytes and pages as the names say; paths and names are valid UTF-8."""
+def document(
+    snapshot: Snapshot, verdicts: Sequence[Verdict], *, reader: int | None = None
+) -> dict[str, object]:
+    """The whole answer for one machine. Bytes and pages as the names say; paths and names are valid UTF-8.
+
+    Args:
+        snapshot: what the verdicts are of.
+        verdicts: one for each domain.
+        reader: pid of the command itself, which is a candidate as long as it runs; None where not known.
+    """
     return {
         "kernel": valid(snapshot.kernel),
         "era": snapshot.era.name,
         "taken_at": datetime.fromtimestamp(snapshot.taken_at, UTC).isoformat(),
         "cgroup_version": snapshot.cgroup_version,
+        "reader_pid": reader,
         "memory": _memory(snapshot.memory),
         "domains": [_domain(verdict, snapshot) for verdict in verdicts],
         "gaps": [valid(gap) for gap in snapshot.gaps],

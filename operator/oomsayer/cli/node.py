@@ -1,6 +1,7 @@
 """`oomsayer node`: whom an OOM on this machine would take, for the machine and every limited cgroup."""
 
 import json
+import os
 import sys
 import time
 from argparse import ArgumentParser, Namespace
@@ -11,6 +12,7 @@ from oomsayer.cli.document import document
 from oomsayer.cli.table import table
 from oomsayer.kernel.snapshot import Snapshot
 from oomsayer.kernel.verdict import verdicts
+from oomsayer.node.namespace import same_pids
 from oomsayer.node.snapshot import Scanner, UnreadableNodeError
 
 SUMMARY = "whom an OOM on this machine would kill, for the machine and every cgroup with a limit"
@@ -56,7 +58,7 @@ def run(args: Namespace) -> int:
     try:
         scanner = Scanner(args.root, keep_open=None if args.watch else 0)
         try:
-            _watch(scanner, args) if args.watch else print(_rendered(scanner.snapshot(), args.output), end="")
+            _watch(scanner, args) if args.watch else print(_rendered(scanner.snapshot(), args), end="")
         finally:
             scanner.close()
     except UnreadableNodeError as error:
@@ -65,13 +67,14 @@ def run(args: Namespace) -> int:
     return 0
 
 
-def _rendered(snapshot: Snapshot, output: str, *, indent: int | None = 2) -> str:
+def _rendered(snapshot: Snapshot, args: Namespace, *, indent: int | None = 2) -> str:
     told = verdicts(snapshot)
-    if output == "json":
-        return json.dumps(document(snapshot, told), indent=indent) + "\n"
-    if output == "yaml":
-        return yaml.dump(document(snapshot, told))
-    return table(snapshot, told, wide=output == "wide")
+    reader = os.getpid() if same_pids(args.root) else None
+    if args.output == "json":
+        return json.dumps(document(snapshot, told, reader=reader), indent=indent) + "\n"
+    if args.output == "yaml":
+        return yaml.dump(document(snapshot, told, reader=reader))
+    return table(snapshot, told, wide=args.output == "wide", reader=reader)
 
 
 def _watch(scanner: Scanner, args: Namespace) -> None:
@@ -85,7 +88,7 @@ def _watch(scanner: Scanner, args: Namespace) -> None:
     shown: str | None = None
     try:
         while True:
-            text = _rendered(scanner.snapshot(), args.output, indent=None)
+            text = _rendered(scanner.snapshot(), args, indent=None)
             if text != shown:
                 print((between if shown is not None or between == _REDRAW else "") + text, end="", flush=True)
                 shown = text

@@ -22,13 +22,16 @@ _UID_SHOWN = 8
 _DOMAIN_AT_LEAST = 16
 
 
-def table(snapshot: Snapshot, verdicts: Sequence[Verdict], *, wide: bool = False) -> str:
+def table(
+    snapshot: Snapshot, verdicts: Sequence[Verdict], *, wide: bool = False, reader: int | None = None
+) -> str:
     """The verdicts for people: the node first, then the cgroups with the least headroom first.
 
     Args:
         snapshot: what they are of.
         verdicts: one for each domain.
         wide: show whole paths and all columns, however wide.
+        reader: pid of the command itself, which is a candidate as long as it runs; None where not known.
     """
     ordered = sorted(verdicts, key=lambda verdict: _nearest(verdict, snapshot))
     rows = [_HEADER + (_WIDE_HEADER if wide else ())]
@@ -36,7 +39,7 @@ def table(snapshot: Snapshot, verdicts: Sequence[Verdict], *, wide: bool = False
     if not wide:
         _fit(rows)
     lines = [_about(snapshot), "", *_aligned(rows)]
-    notes = list(_notes(snapshot, ordered))
+    notes = list(_notes(snapshot, ordered, reader))
     return "\n".join([*lines, *([""] if notes else []), *notes]) + "\n"
 
 
@@ -163,8 +166,11 @@ def _padded(cell: str, room: int, head: str) -> str:
     return padding + cell if head in _RIGHT else cell + padding
 
 
-def _notes(snapshot: Snapshot, verdicts: Sequence[Verdict]) -> Iterator[str]:
+def _notes(snapshot: Snapshot, verdicts: Sequence[Verdict], reader: int | None) -> Iterator[str]:
     """What the verdicts rest on: once what concerns all, then domain by domain."""
+    shown = {who.task.pid for v in verdicts for who in (v.victim, v.runner_up) if who}
+    if reader in shown:
+        yield f"Note: pid {reader} is this command itself, and is gone once it ends."
     for gap in snapshot.gaps:
         yield _wrapped(f"Note: {harmless(gap)}")
     for verdict in verdicts:
