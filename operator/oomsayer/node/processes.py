@@ -195,6 +195,7 @@ class ProcessTable:
             and process.placed
             and entry.samples > _YOUNG
             and stat.vsize_bytes > 0
+            and process.status.swap_bytes == 0
             and era.rss_source is RssSource.STAT
         )
 
@@ -212,6 +213,7 @@ class ProcessTable:
             stat = live._replace(comm=stat.comm, start_time=stat.start_time, parent=stat.parent)
         due = (pid + self._sample) % REFRESH == 0
         before = entry.process
+        swap_in_use = swap_in_use or (before is not None and before.status.swap_bytes > 0)
         if before is None or due or swap_in_use or era.root_bonus or _moved(before.stat, stat):
             status = pidstatus.parse(read_record(f"{place}/status", self._proc))
             if status is None:
