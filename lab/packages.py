@@ -21,6 +21,7 @@ _PACKAGES = {
     "ssh-keygen": "openssh-client",
     "openssl": "openssl",
     "gcc": "gcc",
+    "go": "golang-go",
     "unshare": "util-linux",
     "busybox": "busybox-static",
 }

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from lab import cache
+from lab import cache, packages
 from lab.errors import LabError
 from lab.process import capture
 from lab.progress import run_step
@@ -16,6 +16,8 @@ CONTROL_PLANE = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
 NODE = ("kubelet", "kube-proxy")
 # Without the version the API server panics at its start.
 _VERSION_SYMBOL = "k8s.io/component-base/version.gitVersion"
+# The first that fetches a newer release by itself.
+_OLDEST_GO = 21
 _GO_PLACES = ("/usr/local/go/bin/go", "/usr/lib/go/bin/go")
 
 
@@ -49,7 +51,7 @@ def _build(go: str, program: str, version: str, out: Path) -> None:
         ],
         log=cache.log_file(program),
         cwd=MODULE,
-        env={**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly"},
+        env={**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly", "GOTOOLCHAIN": "auto"},
     )  # fmt: skip
 
 
@@ -78,10 +80,17 @@ def _unpack_etcd(out: Path) -> None:
 
 
 def _go() -> str:
-    found = shutil.which("go") or next((place for place in _GO_PLACES if Path(place).exists()), None)
+    """The go command: any release that can fetch the one which go.mod names."""
+    places = [shutil.which("go"), *(place for place in _GO_PLACES if Path(place).exists())]
+    found = next((place for place in places if place), None)
     if found is None:
+        packages.require(["go"])
+        found = "go"
+    release = capture([found, "env", "GOVERSION"], env={**os.environ, "GOTOOLCHAIN": "local"}).strip()
+    numbers = re.match(r"go1\.(\d+)", release)
+    if numbers is None or int(numbers[1]) < _OLDEST_GO:
         raise LabError(
-            "missing: go, to build Kubernetes. Any Go from 1.21 on will do, it fetches the release it needs: "
-            "sudo apt-get install golang-go (Debian 13 and newer)"
+            f"{found} is {release}, too old to build Kubernetes: Go 1.{_OLDEST_GO} or newer is needed. "
+            "Debian 13 has it; on Debian 12 it is golang-go of bookworm-backports"
         )
     return found
