@@ -14,6 +14,7 @@ def random_snapshot(seed: int, era: Era | None = None, tasks: int = 60) -> Snaps
     rng = random.Random(seed)
     memcgs = _tree(rng)
     processes = tuple(_task(rng, pid, rng.choice(list(memcgs))) for pid in range(2, 2 + rng.randrange(tasks)))
+    processes = _namespaces(rng, processes)
     memory = Memory(PAGE, rng.randrange(1 << 28, 1 << 34), rng.choice((0, 0, 1 << 30)))
     return Snapshot(
         kernel="6.12.0",
@@ -39,6 +40,27 @@ def _tree(rng: random.Random) -> dict[str, Memcg]:
             oom_group=rng.random() < 0.3,
         )
     return memcgs
+
+
+def _namespaces(rng: random.Random, tasks: tuple[Task, ...]) -> tuple[Task, ...]:
+    """Put some into PID namespaces, most of them as containers do: in one cgroup at one oom_score_adj."""
+    made: list[Task] = []
+    reapers: list[Task] = []
+    for task in tasks:
+        inside = task
+        reaper = rng.choice(reapers) if reapers else None
+        kind = rng.random()
+        if kind < 0.1:
+            # The first of a namespace; its parent may be in another, which it is in too then.
+            parent = task.parent if reaper is None or rng.random() < 0.6 else reaper.pid
+            inside = replace(task, reaper=task.pid, parent=parent)
+            reapers.append(inside)
+        elif reaper is not None and kind < 0.5:
+            inside = replace(task, reaper=reaper.pid)
+            if rng.random() < 0.8:
+                inside = replace(inside, memcg=reaper.memcg, oom_score_adj=reaper.oom_score_adj)
+        made.append(inside)
+    return tuple(made)
 
 
 def _task(rng: random.Random, pid: int, memcg: str) -> Task:

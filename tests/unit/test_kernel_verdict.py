@@ -62,7 +62,20 @@ def dying(snapshot: Snapshot, victim: Task, domain: Domain) -> set[int]:
             for t in snapshot.tasks
             if within(t.memcg, group) and t.oom_score_adj != -1000 and t.unkillable not in spared
         ]
-    return {o.pid for t in dead for o in snapshot.tasks if o.pid == t.pid or (t.mm and o.mm == t.mm)}
+    pids = {o.pid for t in dead for o in snapshot.tasks if o.pid == t.pid or (t.mm and o.mm == t.mm)}
+    return pids | {t.pid for t in snapshot.tasks if pids & set(reapers(snapshot, t))}
+
+
+def reapers(snapshot: Snapshot, task: Task) -> Iterator[int]:
+    """The first processes of all PID namespaces that a process is in, from its own outward."""
+    seen: set[int] = set()
+    reaper = task.reaper
+    while reaper and reaper not in seen:
+        seen.add(reaper)
+        yield reaper
+        first = next((t for t in snapshot.tasks if t.pid == reaper), None)
+        parent = next((t for t in snapshot.tasks if first and t.pid == first.parent), None)
+        reaper = parent.reaper if parent else 0
 
 
 def cascade(snapshot: Snapshot, domain: Domain) -> Iterator[tuple[int, int, set[int]]]:

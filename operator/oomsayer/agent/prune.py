@@ -26,12 +26,27 @@ def prune(snapshot: Snapshot, depth: int, told: Iterable[Verdict] | None = None)
     if snapshot.era.sacrifice_child:
         return snapshot  # any child may die for its parent: nobody can be left out
     needed = _deciding(verdicts(snapshot, depth) if told is None else told, depth)
+    needed.update(task.pid for task in snapshot.tasks if task.mm or task.in_flight)
     needed |= _where_cgroup_and_namespace_differ(snapshot)
-    kept = tuple(task for task in snapshot.tasks if task.pid in needed or task.mm or task.in_flight)
+    needed |= _reapers(needed, snapshot)
+    kept = tuple(task for task in snapshot.tasks if task.pid in needed)
     kept_pids = {task.pid for task in kept}
     left_out = [task for task in snapshot.tasks if task.pid not in kept_pids]
     memcgs = _needed_memcgs(snapshot, kept)
     return replace(snapshot, tasks=kept, memcgs=memcgs, omitted=_summed(left_out, memcgs))
+
+
+def _reapers(pids: Iterable[int], snapshot: Snapshot) -> set[int]:
+    """With whom these processes end: the first of their PID namespaces, and what ties those to outer ones."""
+    tasks = {task.pid: task for task in snapshot.tasks}
+    found: set[int] = set()
+    for pid in pids:
+        task = tasks.get(pid)
+        while task is not None and task.reaper and task.pid not in found:
+            if task.pid != pid:
+                found.add(task.pid)
+            task = tasks.get(task.parent if task.pid == task.reaper else task.reaper)
+    return found
 
 
 def _where_cgroup_and_namespace_differ(snapshot: Snapshot) -> set[int]:

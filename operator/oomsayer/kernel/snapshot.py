@@ -44,6 +44,8 @@ class Task:
         cap_sys_admin: holds CAP_SYS_ADMIN in the initial user namespace (matters up to 4.16).
         parent: pid of the parent (matters up to 5.0).
         threads: how many threads it has, for the precision of its counters.
+        reaper: pid of the first process of its PID namespace (its own where it is that), 0 in the
+            reader's namespace or where that is not known. When a reaper ends, its whole namespace does.
     """
 
     pid: int
@@ -61,6 +63,7 @@ class Task:
     cap_sys_admin: bool = False
     parent: int = 0
     threads: int = 1
+    reaper: int = 0
 
 
 @dataclass(frozen=True, slots=True)
