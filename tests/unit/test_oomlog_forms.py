@@ -46,6 +46,8 @@ FORMS = {
     "kubectl logs --timestamps": "2026-11-24T01:02:03.123456789Z [   12.345678] {}",
     "CRI": "2026-11-24T01:02:03.123456789Z stderr F {}",
     "Talos": "kern: warning: [2026-11-24T01:02:03.123456789Z]: {}",
+    "quoted in a mail": "> > [   12.345678] {}",
+    "indented": "    Nov 24 01:02:03 node-1 kernel: {}",
     "colour": "\x1b[32m[   12.345678] \x1b[0m\x1b[31m{}\x1b[0m",
     "CRLF": "[   12.345678] {}\r",
     "serial console": "\r[   12.345678] {}\r\r",
@@ -150,6 +152,33 @@ def test_a_console_of_80_columns_breaks_lines() -> None:
     assert (told.path, told.agrees) == (CONTAINER_PATH, True)
     assert len(told.candidates) == 3
     assert told.killed[0] == (100, "web server")
+
+
+def test_a_mail_breaks_lines_at_blanks_and_drops_some() -> None:
+    lines = []
+    for line in REPORT.lines():
+        words = f"[ 12.345678] {line}".split()
+        while words:
+            taken = max(n for n in range(1, len(words) + 1) if n == 1 or len(" ".join(words[:n])) < 72)
+            lines.append("> " + " ".join(words[:taken]) + (" " if taken < len(words) else ""))
+            words = words[taken:]
+    (told,) = explained(lines)
+    assert_is_the_report(told)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Killed process 77 (x y), UID 1000, total-vm:330kB, anon-rss:31kB, file-rss:0kB, shmem-rss:0kB",
+        "Killed process 77, UID 679, (x y) total-vm:330kB, anon-rss:30kB, file-rss:1kB",
+        "Killed process 77 (x y) total-vm:330kB, anon-rss:30kB, file-rss:1kB",
+        "Out of memory: Killed process 77 (x y) total-vm:330kB, anon-rss:30kB, file-rss:1kB, shmem-rss:0kB",
+    ],
+)
+def test_killed_lines_of_vendors_and_releases(line: str) -> None:
+    (told,) = explained([f"Nov 24 01:02:03 n kernel: {line}"])
+    (killed,) = told.report.killed
+    assert (killed.pid, killed.comm, killed.total_vm_kb, killed.rss_kb) == (77, "x y", 330, 31)
 
 
 def test_a_second_kill_without_header_is_a_report_of_its_own() -> None:

@@ -50,8 +50,10 @@ _FACILITY = (
     r"(?:emerg|alert|crit|err|error|warn|warning|notice|info|debug) *: ?)"
 )
 _PREFIX = re.compile(
-    "|".join(
+    r"[ \t]{0,80}(?:"
+    + "|".join(
         (
+            r"(?P<quote>[>|] ?)",
             r"(?P<kmsg>\d+,\d+,(?P<usec>\d{1,18}),[^;\s]*;)",
             r"(?P<rfc5424><\d{1,3}>\d \S+ (?P<host_5424>\S+) \S+ \S+ \S+ (?:-|(?:\[[^\]]*\])+) ?\ufeff?)",
             r"(?P<level><\d{1,3}>)",
@@ -65,6 +67,7 @@ _PREFIX = re.compile(
             r"(?P<pod>\[pod/[^\]\s]*\] ?)",
         )
     )
+    + ")"
 )
 _PRETTY = re.compile(
     r"\s*\"(?:MESSAGE|message|textPayload|log|msg|LogMessage|SyslogMessage|@message)\"\s*:\s*"

@@ -207,11 +207,11 @@ _LONGEST_ESCAPED_COMM = 60
 _CHOSEN = re.compile(r"Kill process (\d{1,10}) \((.{0,64})\) score (\d{1,20}) or sacrifice child")
 _SHARING = re.compile(r"Kill process (\d{1,10}) \((.{0,64})\) sharing same memory")
 _KILLED = re.compile(
-    r"Killed process (?P<pid>\d{1,10})(?:, UID:? ?\d+,?)? \((?P<comm>.{0,64})\)"
+    r"Killed process (?P<pid>\d{1,10})(?:, UID:? ?\d+,?)? \((?P<comm>.{0,64})\)(?:,? UID:? \d{1,10},?)?"
     r"(?:,? total-vm:(?P<vm>\d{1,18})kB, anon-rss:(?P<anon>\d{1,18})kB, file-rss:(?P<file>\d{1,18})kB"
     r"(?:, shmem-rss:(?P<shmem>\d{1,18})kB)?(?P<tail>, UID:\d+ pgtables:\d+kB oom_score_adj:-?\d+)?)?"
 )
-_REASON = re.compile(r"of memory(?: \(\w+\))?: $")
+_REASON = re.compile(r"of [mM]emory(?: \(\w+\))?: $")
 _GROUP = re.compile(r"Tasks in (/.*) are going to be killed due to memory\.oom\.group set")
 _TASK_IN = re.compile(r"Task in (?P<memcg>/.*) killed as a result of limit of (?P<domain>/.*?)\s*$")
 _LIMIT_OF = re.compile(r"Memory limit reached of cgroup (/.*?)\s*$")
@@ -229,7 +229,9 @@ _SWAP_TOTAL = re.compile(r"Total swap = (\d{1,15})kB")
 _SWAP_ON = re.compile(r"Adding (\d{1,15})k swap on ")
 _ZONE = re.compile(r"(?:Node (?P<node>\d{1,5}) )?\w+ free:\d+kB .*?\bpresent:(?P<present>\d{1,15})kB")
 _BUDDY = re.compile(r"(?:DMA\d*|Normal|Movable|HighMem): \d+\*(\d{1,4})kB ")
-_BREAKABLE = re.compile(r"oom-kill:constraint=|Tasks in /|\[ *pid *\]")
+_BREAKABLE = re.compile(
+    r"oom-kill:constraint=|Tasks in(?: /|\s*$)|\[ *pid *\]|Killed process \d{1,10} \([^)]{0,64}$"
+)
 """Long lines, which a console may break in several."""
 _WHOLE = re.compile(r"oom-kill:constraint=|Tasks in /|Killed process|invoked oom-killer|\[ *pid *\]")
 _TOTALS = ((_RAM, "ram_pages"), (_RESERVED, "reserved_pages"), (_SWAP_TOTAL, "swap_total_kb"))
@@ -238,7 +240,7 @@ _ANY_ROW = re.compile(rb"\[\s*(\d{1,10})\]((?:\s+-?\d{1,20}){7,12})\s(.*)$", re.
 _ROW_START = re.compile(rb"\[\s*\d{1,10}\](?:\s+-?\d{1,20}){2,12}\s*$")
 _WORDS = (
     b"oom",
-    b"Tasks in /",
+    b"Tasks in",
     b"total_vm",
     b"process",
     b"cgroup",
@@ -257,17 +259,20 @@ _WORDS = (
     b"deadlocked",
     b"percpu ",
     b"protection",
+    b"Tasks state",
     b"_refault",
     b"vmalloc",
     b"Linux version",
 )
 """Every line that some reader knows holds one of these: a cheap look before any pattern is tried."""
+_TABLE_HEADED_SINCE = (4, 19)
 _FEATURES: tuple[tuple[re.Pattern[str], tuple[int, int] | None, tuple[int, int] | None], ...] = (
     (re.compile(r"(?:^|\s)percpu \d+\s*$"), (5, 9), None),
     (re.compile(r"(?:^|\s)workingset_refault_anon \d+\s*$"), (5, 9), None),
     (re.compile(r"(?:^|\s)workingset_refault \d+\s*$"), None, (5, 8)),
     (re.compile(r"(?:^|\s)vmalloc \d+\s*$"), (5, 18), None),
     (re.compile(r"(?:^|\s)sec_pagetables[ :]\d+"), (6, 1), None),
+    (re.compile(r"Tasks state \(memory values in pages\)"), _TABLE_HEADED_SINCE, None),
     (re.compile(r"Memory cgroup min protection \d+kB"), (6, 19), None),
 )
 """What dates a report that shows no release: first and last mainline release that prints it."""
@@ -460,9 +465,7 @@ class OomReportReader:
             if raw[:1] == b"{":
                 self._read(raw)
                 return
-            if source.pending:
-                self._unwrap(source, raw.decode("utf-8", "backslashreplace"))
-            elif _ANY_ROW.search(raw) or _ROW_START.search(raw):
+            if source.pending or _ANY_ROW.search(raw) or _ROW_START.search(raw):
                 self._read(raw)
             return
         self._read(raw)
@@ -473,7 +476,7 @@ class OomReportReader:
         if table is None or report is None or not source.wrote(raw) or b'"' in raw or b"\x1b" in raw:
             return False
         match = table.pattern.search(raw)
-        if match is None or match[3] is None or report.ended:
+        if match is None or not match[3] or report.ended:
             return False
         self._add_row(source, report, table.row(match))
         return True
@@ -569,24 +572,34 @@ class OomReportReader:
 
     def _unwrap(self, source: _Source, text: str) -> bool:
         """Join a line to the one that broke off before it; whether they made sense together."""
-        joined, source.pending = source.pending + text, ""
+        begun, source.pending = source.pending, ""
+        joined = begun + text
         line = LogLine("", None, joined)
         summary = _summary(joined)
         if summary is not None and summary.pid is not None:
             return self._summary(source, line)
-        if _GROUP.search(joined):
-            return self._group(source, line)
-        if _TABLE.search(joined):
-            return self._columns(source, line)
-        raw = joined.encode("utf-8", "surrogateescape")
-        if _ANY_ROW.search(raw):
-            self._odd_row(source, joined)
-            return True
+        for pattern, reader in ((_GROUP, self._group), (_TABLE, self._columns), (_KILLED, self._killed)):
+            if _BREAKABLE.search(begun) and pattern.search(joined):
+                return reader(source, line)
+        if _ROW_START.search(begun.encode("utf-8", "surrogateescape")):
+            return self._unwrap_row(source, begun, text)
         source.wraps += 1
         if source.wraps < _MOST_WRAPS and _BREAKABLE.search(joined) and not _WHOLE.search(text):
             source.pending = joined[:MOST_BYTES_A_LINE]
             return True
         return False
+
+    def _unwrap_row(self, source: _Source, begun: str, text: str) -> bool:
+        """Join the rest of a row; a row without a name stands for itself when another follows."""
+        report, table = source.report, source.table
+        if report is None or table is None:
+            return False
+        other = _WHOLE.search(text) or _ANY_ROW.search(text.encode("utf-8", "surrogateescape"))
+        whole = begun if other else begun + text
+        match = table.pattern.search(whole.encode("utf-8", "surrogateescape"))
+        if match is not None:
+            self._add_row(source, report, table.row(match))
+        return match is not None and not other
 
     # Readers of one kind of line each: whether the line was of that kind.
 
@@ -661,7 +674,7 @@ class OomReportReader:
         report = source.report
         if source.table is not None and report is not None and not report.ended:
             match = source.table.pattern.search(raw)
-            if match and match[3] is not None:
+            if match and match[3] and match[3].strip():
                 self._add_row(source, report, source.table.row(match))
             elif _ROW_START.search(raw):
                 self._wrapped(source, text)
@@ -724,6 +737,8 @@ class OomReportReader:
     def _killed(self, source: _Source, line: LogLine) -> bool:
         match = _KILLED.search(line.text)
         if match is None:
+            if _BREAKABLE.search(line.text):
+                self._wrapped(source, line.text)
             return False
         killed = Killed(
             int(match["pid"]),
@@ -747,7 +762,7 @@ class OomReportReader:
     def _group(self, source: _Source, line: LogLine) -> bool:
         match = _GROUP.search(line.text)
         if match is None:
-            if source.report is not None and "Tasks in /" in line.text:
+            if source.report is not None and _BREAKABLE.search(line.text):
                 self._wrapped(source, line.text)
             return False
         self._open(source, line).oom_group = match[1]
@@ -853,7 +868,7 @@ class OomReportReader:
         ("oom-kill:", _summary),
         ("Killed process", _killed),
         ("Kill process", _chosen),
-        ("Tasks in /", _group),
+        ("Tasks in", _group),
         ("total_vm", _columns),
         (": usage ", _counter),
         ("cgroup stats", _cgroups),
@@ -881,6 +896,7 @@ class OomReportReader:
         ("percpu ", _features),
         ("sec_pagetables", _features),
         ("min protection", _features),
+        ("Tasks state", _features),
         ("workingset_refault", _features),
         ("vmalloc ", _features),
     )
@@ -895,8 +911,10 @@ def _date_by_columns(report: OomReport) -> None:
         "nr_ptes": ((3, 7), (4, 0)),
     }
     since, until = next((span for name, span in spans.items() if name in report.columns), ((3, 0), (3, 6)))
-    if report.wide_pid:
-        since, until = ((6, 8) if "rss_anon" in report.columns else (4, 19)), report.until
+    if "rss_anon" in report.columns:
+        since, until = (6, 8), report.until
+    elif report.wide_pid or report.since >= _TABLE_HEADED_SINCE:
+        since, until = _TABLE_HEADED_SINCE, report.until
     report.since, report.until = max(report.since, since), min(report.until, until)
 
 
