@@ -55,7 +55,7 @@ class RunningAgent:
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
 
-    def says(self, pattern: str, seconds: float = 30) -> re.Match[str]:
+    def says(self, pattern: str, seconds: float = 60) -> re.Match[str]:
         """Wait for a log line."""
         deadline = time.monotonic() + seconds
         while (match := re.search(pattern, self.log)) is None:
