@@ -9,7 +9,7 @@ oomsayer.api.report has the same form as a model; a test holds the two together.
 
 import json
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -150,6 +150,7 @@ def status_of(snapshot: Snapshot, omitted_domains: int = 0) -> Json:
     swap = snapshot.memory.swap_total_bytes > 0
     paths = sorted(snapshot.memcgs)
     places = {path: index for index, path in enumerate(paths)}
+    inside = {task.pid for task in snapshot.tasks if task.reaper}
     status: Json = {
         "schemaVersion": REPORT_SCHEMA_VERSION,
         "agentVersion": __version__,
@@ -163,7 +164,7 @@ def status_of(snapshot: Snapshot, omitted_domains: int = 0) -> Json:
         "memory": _memory(snapshot.memory),
         "sysctls": _sysctls(snapshot.sysctls),
         "memcgs": _memcgs(snapshot, paths, places, swap=swap),
-        "tasks": [_task(task, places, swap=swap) for task in snapshot.tasks],
+        "tasks": [_task(task, places, inside, swap=swap) for task in snapshot.tasks],
     }
     if omitted_domains:
         status["omittedDomains"] = omitted_domains
@@ -229,8 +230,12 @@ def _memcg(memcg: Memcg, places: Mapping[str, int], omitted: Omitted | None, *, 
     )
 
 
-def _task(task: Task, places: Mapping[str, int], *, swap: bool) -> Json:
-    """Threads only where they decide: they bound the error of counters while swap is in use."""
+def _task(task: Task, places: Mapping[str, int], inside: Container[int], *, swap: bool) -> Json:
+    """One process, told in few words.
+
+    Threads only where they decide: they bound the error of counters while swap is in use. The parent only
+    where it ties a PID namespace to the outer one, that of a process in `inside`.
+    """
     home = task.memcg
     while home not in places:
         home = parent_path(home)
@@ -248,6 +253,8 @@ def _task(task: Task, places: Mapping[str, int], *, swap: bool) -> Json:
         unkillable=None if task.unkillable is None else task.unkillable.value,
         inFlight=task.in_flight or None,
         threads=task.threads if swap and task.threads > 1 else None,
+        reaper=task.reaper or None,
+        parent=task.parent if task.pid == task.reaper and task.parent in inside else None,
     )
 
 

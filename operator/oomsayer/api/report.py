@@ -109,6 +109,15 @@ class ReportedTask(Model):
     )
     in_flight: bool = Field(default=False, description="A fatal signal is pending: it is dying already.")
     threads: int = Field(default=1, ge=1, le=2**22, description="Threads, for the precision of its counters.")
+    reaper: int = Field(
+        default=0,
+        ge=0,
+        le=2**22,
+        description="pid of the first process of its PID namespace, with which it ends; 0: the node's own.",
+    )
+    parent: int = Field(
+        default=0, ge=0, le=2**22, description="Of such a first process: its parent in an outer one."
+    )
 
 
 class NodeMemoryReportStatus(Model):

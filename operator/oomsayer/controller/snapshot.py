@@ -189,6 +189,8 @@ def _task(task: ReportedTask, path: str, gaps: list[str]) -> Task:
         unkillable=_unkillable(task, gaps),
         in_flight=task.in_flight,
         threads=task.threads,
+        reaper=task.reaper,
+        parent=task.parent,
     )
 
 
