@@ -19,7 +19,7 @@ from oomsayer.kernel.snapshot import Snapshot, Task
 from oomsayer.kernel.verdict import FIRST_VICTIMS, Candidate, KillSet, Verdict, verdicts
 from oomsayer.kubelet.cgroups import Owner, owner
 
-FULL_ORDERS_BYTES = 64 * 1024
+FULL_ORDERS_BYTES = 32 * 1024
 """Above this size of all domains, those with the most room keep victim and runner-up, not the kill order."""
 PIDS_SHOWN = 256
 """Of a kill set; its count tells the rest."""

@@ -69,6 +69,8 @@ def run(args: argparse.Namespace) -> int:
     )
     if args.log_level != "debug":
         logging.getLogger("kopf").setLevel(logging.WARNING)
+        # It warns that it leaves the signals alone, which is why it runs in a thread.
+        logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
         for handler in logging.getLogger().handlers:
             handler.addFilter(Terse())
     try:

@@ -8,7 +8,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.registry import Collector
 
 from oomsayer import __version__
-from oomsayer.api.forecast import ForecastDomain, NextVictim, OOMForecastStatus, RiskLevel
+from oomsayer.api.forecast import NextVictim, OOMForecastStatus, RiskLevel
 from oomsayer.api.vocabulary import OperatorMetric
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 30)
@@ -16,23 +16,33 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 30)
 
 @dataclass(frozen=True, slots=True)
 class NodeView:
-    """Of one forecast what becomes metrics."""
+    """Of one forecast what becomes metrics: numbers and labels, by what Prometheus calls the domain.
 
-    closest: NextVictim | None
-    node: ForecastDomain | None
-    closest_margin_bytes: int | None
+    Attributes:
+        headroom: bytes, of "node" and "closest" where known.
+        margin: bytes, likewise.
+        victim: labels of the victim in the closest domain, empty without one.
+        sampled_at: seconds since the epoch, by the node's clock.
+        risks: how many, by level.
+    """
+
+    headroom: dict[str, int]
+    margin: dict[str, int]
+    victim: dict[str, str]
     sampled_at: float | None
     risks: dict[str, int]
 
 
 def view(status: OOMForecastStatus) -> NodeView:
     """What of a forecast becomes metrics."""
+    node = next((d for d in status.domains if d.kind == "node"), None)
     closest = next((d for d in status.domains if status.next and d.name == status.next.domain), None)
+    shown = {name: d for name, d in (("node", node), ("closest", closest)) if d is not None}
     levels = [risk.level for risk in status.risks]
     return NodeView(
-        closest=status.next,
-        node=next((d for d in status.domains if d.kind == "node"), None),
-        closest_margin_bytes=closest.margin_bytes if closest else None,
+        headroom={n: d.headroom_bytes for n, d in shown.items() if d.headroom_bytes is not None},
+        margin={n: d.margin_bytes for n, d in shown.items() if d.margin_bytes is not None},
+        victim=_victim(status.next) if status.next and status.next.pid else {},
         sampled_at=status.sampled_at.timestamp() if status.sampled_at else None,
         risks={level.value: levels.count(level) for level in RiskLevel},
     )
@@ -130,22 +140,16 @@ def _forecasts(nodes: dict[str, NodeView]) -> Iterator[Metric]:
         OperatorMetric.RISKS.value, "Risks that have begun and not ended.", labels=["node", "level"]
     )
     for name, seen in nodes.items():
-        if seen.node is not None:
-            _add(headroom, [name, "node"], seen.node.headroom_bytes)
-            _add(margin, [name, "node"], seen.node.margin_bytes)
-        if seen.closest is not None:
-            _add(headroom, [name, "closest"], seen.closest.headroom_bytes)
-            _add(margin, [name, "closest"], seen.closest_margin_bytes)
-            victim.add_metric([name], _victim(seen.closest))
-        _add(sampled, [name], seen.sampled_at)
+        for family, values in ((headroom, seen.headroom), (margin, seen.margin)):
+            for domain, value in values.items():
+                family.add_metric([name, domain], value)
+        if seen.victim:
+            victim.add_metric([name], seen.victim)
+        if seen.sampled_at is not None:
+            sampled.add_metric([name], seen.sampled_at)
         for level, count in seen.risks.items():
             risks.add_metric([name, level], count)
     yield from (headroom, margin, victim, sampled, risks)
-
-
-def _add(family: GaugeMetricFamily, labels: list[str], value: float | None) -> None:
-    if value is not None:
-        family.add_metric(labels, value)
 
 
 def _victim(line: NextVictim) -> dict[str, str]:
