@@ -238,31 +238,9 @@ _TOTALS = ((_RAM, "ram_pages"), (_RESERVED, "reserved_pages"), (_SWAP_TOTAL, "sw
 _TABLE = re.compile(r"\[ *pid *\]((?: +\w+)+) +name\s*$")
 _ANY_ROW = re.compile(rb"\[\s*(\d{1,10})\]((?:\s+-?\d{1,20}){7,12})\s(.*)$", re.DOTALL)
 _ROW_START = re.compile(rb"\[\s*\d{1,10}\](?:\s+-?\d{1,20}){2,12}\s*$")
-_WORDS = (
-    b"oom",
-    b"Tasks in",
-    b"total_vm",
-    b"process",
-    b"cgroup",
-    b"kill",
-    b"*4kB",
-    b"*64kB",
-    b"present:",
-    b"usage ",
-    b"ainted",
-    b"pages",
-    b"mems_allowed",
-    b"Total swap",
-    b"swap on",
-    b"Mem-Info",
-    b"OOM",
-    b"deadlocked",
-    b"percpu ",
-    b"protection",
-    b"Tasks state",
-    b"_refault",
-    b"vmalloc",
-    b"Linux version",
+_WORDS = re.compile(
+    rb"oom|Tasks in|total_vm|process|cgroup|kill|\*4kB|\*64kB|present:|usage |ainted|pages|mems_allowed|"
+    rb"Total swap|swap on|Mem-Info|OOM|deadlocked|percpu |protection|Tasks state|_refault|vmalloc|Linux version"
 )
 """Every line that some reader knows holds one of these: a cheap look before any pattern is tried."""
 _TABLE_HEADED_SINCE = (4, 19)
@@ -458,10 +436,7 @@ class OomReportReader:
         ):
             return
         source.idle += 1
-        for word in _WORDS:
-            if word in raw:
-                break
-        else:
+        if not _WORDS.search(raw):
             if raw[:1] == b"{":
                 self._read(raw)
                 return

@@ -5,6 +5,7 @@ Most of a log is of something else. So a block is searched for the two phrases o
 anywhere, and a piece of a report at either end may hold neither: the ends are read line by line.
 """
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 
 from oomsayer.kernel.oomreport import MOST_BYTES_A_LINE, OomReport, OomReportReader
@@ -36,84 +37,95 @@ class _Scan:
     def __init__(self) -> None:
         self.reader = OomReportReader()
         self._begun = b""
-        self._skipped = b""
+        self._skipped: deque[tuple[bytes, int, int]] = deque()
+        self._skipped_bytes = 0
         self._seen_bytes = 0
 
     def block(self, block: bytes) -> None:
         """Read one block, from wherever the one before ended."""
-        first = block.find(b"\n")
-        if first < 0:
+        first = block.find(b"\n") + 1
+        if not first:
             # A line without end: what is beyond any line's length is not kept.
             self._begun += block[: max(MOST_BYTES_A_LINE - len(self._begun), 0)]
-            self._seen_bytes += len(block)
-            return
-        self._lines(self._begun + block[: first + 1], 0)
-        last = block.rfind(b"\n") + 1
-        self._begun = block[last : last + MOST_BYTES_A_LINE]
-        if last > first + 1:
-            self._lines(block if last == len(block) else block[:last], first + 1)
+        else:
+            begun = self._begun + block[: min(first, MOST_BYTES_A_LINE)]
+            self._lines(begun, 0, len(begun))
+            last = block.rfind(b"\n") + 1
+            self._begun = block[last : last + MOST_BYTES_A_LINE]
+            self._lines(block, first, last)
         self._seen_bytes += len(block)
 
     def end(self) -> None:
         """Read what is left, and the end of the log line by line."""
-        tail = self._skipped[-_EDGE_BYTES:]
-        self._skipped = b""
-        self._feed(tail[tail.find(b"\n") + 1 :] if len(tail) == _EDGE_BYTES else tail)
+        self._look_back()
         if self._begun:
             self.reader.feed(self._begun)
             self._begun = b""
 
-    def _lines(self, lines: bytes, at: int) -> None:
-        """Read whole lines from `at` on, or skip them where nothing tells of a report."""
-        end = len(lines)
+    def _lines(self, lines: bytes, at: int, end: int) -> None:
+        """Read whole lines from `at` to `end`, or skip them where nothing tells of a report."""
         if self._seen_bytes < _EDGE_BYTES:
-            self._feed(lines[at:])
+            self._feed(lines[at:end])
             return
-        header, killed = lines.find(_HEADER, at), lines.find(_KILLED, at)
+        header, killed = lines.find(_HEADER, at, end), lines.find(_KILLED, at, end)
         while at < end:
             if self.reader.attentive:
-                at = self._attend(lines, at)
+                at = self._attend(lines, at, end)
                 continue
             if 0 <= header < at:
-                header = lines.find(_HEADER, at)
+                header = lines.find(_HEADER, at, end)
             if 0 <= killed < at:
-                killed = lines.find(_KILLED, at)
+                killed = lines.find(_KILLED, at, end)
             hit = min((place for place in (header, killed) if place >= 0), default=-1)
             if hit < 0:
-                self._skip(lines, at)
+                self._skip(lines, at, end)
                 return
             begin = lines.rfind(b"\n", at, hit) + 1 or at
-            self._skip(lines[:begin], at)
-            if hit != header:
+            if hit == header:
+                self._forget()
+            else:
+                self._skip(lines, at, begin)
                 self._look_back()
-            self._skipped = b""
-            after = lines.find(b"\n", hit) + 1
-            self.reader.feed(lines[begin : after - 1])
-            at = after
+            at = self._line(lines, begin, end)
 
-    def _attend(self, lines: bytes, at: int) -> int:
+    def _attend(self, lines: bytes, at: int, end: int) -> int:
         """Read lines while they may belong to a report; where that ends."""
         reader = self.reader
-        self._skipped = b""
-        end = len(lines)
+        self._forget()
         while at < end and reader.attentive:
-            after = lines.find(b"\n", at) + 1
-            reader.feed(lines[at : after - 1])
-            at = after
+            at = self._line(lines, at, end)
         return at
 
+    def _line(self, lines: bytes, at: int, end: int) -> int:
+        """Read one line; where the next begins."""
+        after = lines.find(b"\n", at, end)
+        if after < 0:
+            after = end
+        self.reader.feed(lines[at:after])
+        return after + 1
+
     def _feed(self, lines: bytes) -> None:
-        for line in lines.splitlines():
+        for line in lines.split(b"\n"):
             self.reader.feed(line)
 
-    def _skip(self, lines: bytes, at: int) -> None:
+    def _skip(self, lines: bytes, at: int, end: int) -> None:
         """Pass lines over, keeping the last of them."""
-        if len(lines) - at >= _EDGE_BYTES:
-            self._skipped = lines[at:] if at else lines
-        else:
-            self._skipped = self._skipped[-_EDGE_BYTES:] + lines[at:]
+        if at == end:
+            return
+        self._skipped.append((lines, at, end))
+        self._skipped_bytes += end - at
+        while self._skipped_bytes - (self._skipped[0][2] - self._skipped[0][1]) >= _EDGE_BYTES:
+            _, start, stop = self._skipped.popleft()
+            self._skipped_bytes -= stop - start
+
+    def _forget(self) -> None:
+        self._skipped.clear()
+        self._skipped_bytes = 0
 
     def _look_back(self) -> None:
-        """Read what came before a line that shows a report without a header."""
-        tail = self._skipped[-_EDGE_BYTES:]
-        self._feed(tail[tail.find(b"\n") + 1 :] if len(tail) == _EDGE_BYTES else tail)
+        """Read the last of what was skipped."""
+        tail = b"".join(lines[max(at, end - _EDGE_BYTES) : end] for lines, at, end in self._skipped)
+        cut = len(tail) > _EDGE_BYTES or self._skipped_bytes > _EDGE_BYTES
+        tail = tail[-_EDGE_BYTES:]
+        self._forget()
+        self._feed(tail[tail.find(b"\n") + 1 :] if cut else tail)
