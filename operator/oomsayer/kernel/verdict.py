@@ -67,20 +67,25 @@ class KillSet(NamedTuple):
 
 
 class Kill(NamedTuple):
-    """One step of the cascade."""
+    """One step of the cascade: the victim, flat since a node's verdicts hold thousands, and who else dies."""
 
-    victim: Candidate
+    task: Task
+    points: int
     wider: KillSet | None = None
-    """Who dies where it is more than the victim: most die alone, in thousands of verdicts."""
+    """Who dies, where it is more than the victim."""
+
+    @property
+    def victim(self) -> Candidate:
+        """Who is chosen."""
+        return Candidate(self.task, self.points)
 
     @property
     def kill_set(self) -> KillSet:
         """Who dies."""
-        return self.wider or KillSet((self.victim.task.pid,))
+        return self.wider or KillSet((self.task.pid,))
 
 
-# Thousands are made: of a ready tuple, without the call of the class that goes through Python.
-new_candidate = partial(tuple.__new__, Candidate)
+# Of a ready tuple: a call of the class goes through Python, and thousands are made.
 new_kill = partial(tuple.__new__, Kill)
 
 
@@ -126,19 +131,19 @@ def verdicts(snapshot: Snapshot, depth: int = FIRST_VICTIMS) -> list[Verdict]:
     return [_verdict(domain, hierarchy, depth) for domain in domains(snapshot)]
 
 
-def ranking(domain: Domain, hierarchy: Hierarchy) -> list[Candidate]:
-    """The domain's candidates, the one select_bad_process() would choose first.
+def ranking(domain: Domain, hierarchy: Hierarchy) -> list[int]:
+    """The domain's candidates as entries, the one that select_bad_process() would choose first.
 
     Only as many as the hierarchy was arranged for.
     """
     entries = _worst(domain, hierarchy)
-    points = [entry >> INDEX_BITS for entry in entries]
-    if len(set(points)) < len(points):
-        entries = _ties_as_scanned(entries, domain, hierarchy)
-    tasks = hierarchy.snapshot.tasks
-    return list(
-        map(new_candidate, zip([tasks[entry & INDEX_MASK] for entry in entries], points, strict=True))
-    )
+    if len({entry >> INDEX_BITS for entry in entries}) < len(entries):
+        return _ties_as_scanned(entries, domain, hierarchy)
+    return entries
+
+
+def _candidate(entry: int, hierarchy: Hierarchy) -> Candidate:
+    return Candidate(hierarchy.snapshot.tasks[entry & INDEX_MASK], entry >> INDEX_BITS)
 
 
 def _worst(domain: Domain, hierarchy: Hierarchy) -> list[int]:
@@ -196,7 +201,7 @@ def oom_kill_process(victim: Task, domain: Domain, hierarchy: Hierarchy) -> Kill
 
 
 def _with_namespaces(victim: int, pids: list[int], group: str | None, hierarchy: Hierarchy) -> KillSet:
-    reapers = tuple(pid for pid in pids if pid in hierarchy.namespaces)
+    reapers = tuple(pid for pid in pids if pid in hierarchy.namespaces) if hierarchy.namespaces else ()
     if reapers:
         pids = sorted({*pids, *(task.pid for reaper in reapers for task in hierarchy.namespaces[reaper])})
     omitted = 0
@@ -230,13 +235,15 @@ def sacrifice_child(
     return best or chosen
 
 
-def kill_order(ranked: Sequence[Candidate], depth: int, domain: Domain, hierarchy: Hierarchy) -> list[Kill]:
+def kill_order(ranked: Sequence[int], depth: int, domain: Domain, hierarchy: Hierarchy) -> list[Kill]:
     """The cascade up to `depth` victims: choose, remove the kill set, choose again."""
     if hierarchy.each_dies_alone:
-        return [new_kill((candidate, None)) for candidate in ranked[:depth]]
+        tasks = hierarchy.snapshot.tasks
+        return [new_kill((tasks[entry & INDEX_MASK], entry >> INDEX_BITS, None)) for entry in ranked[:depth]]
     order: list[Kill] = []
     dead: set[int] = set()
-    for candidate in ranked:
+    for entry in ranked:
+        candidate = _candidate(entry, hierarchy)
         # A sacrificed child leaves its parent at the head of the ranking: it is chosen again.
         while candidate.task.pid not in dead:
             if len(order) == depth:
@@ -244,7 +251,7 @@ def kill_order(ranked: Sequence[Candidate], depth: int, domain: Domain, hierarch
             victim = candidate
             if hierarchy.snapshot.era.sacrifice_child:
                 victim = sacrifice_child(candidate, domain, hierarchy, dead)
-            kill = Kill(victim, oom_kill_process(victim.task, domain, hierarchy))
+            kill = Kill(*victim, oom_kill_process(victim.task, domain, hierarchy))
             dead.update(kill.kill_set.pids)
             order.append(kill)
     return order
@@ -253,15 +260,16 @@ def kill_order(ranked: Sequence[Candidate], depth: int, domain: Domain, hierarch
 def _verdict(domain: Domain, hierarchy: Hierarchy, depth: int) -> Verdict:
     ranked = [] if _never_kills(domain, hierarchy.snapshot) else ranking(domain, hierarchy)
     order = kill_order(ranked, depth, domain, hierarchy)
-    runner_up = _runner_up(order, ranked)
+    runner_up = _runner_up(order, ranked, hierarchy)
     confidence, assumptions = _confidence(domain, order, runner_up, hierarchy)
     return Verdict(domain, tuple(order), runner_up, confidence, assumptions)
 
 
-def _runner_up(order: Sequence[Kill], ranked: Sequence[Candidate]) -> Candidate | None:
-    first = order[0].victim.task.pid if order else None
-    for candidate in ranked[:2]:
-        if candidate.task.pid != first:
+def _runner_up(order: Sequence[Kill], ranked: Sequence[int], hierarchy: Hierarchy) -> Candidate | None:
+    first = order[0].task if order else None
+    for entry in ranked[:2]:
+        candidate = _candidate(entry, hierarchy)
+        if candidate.task is not first:
             return candidate
     return None
 
