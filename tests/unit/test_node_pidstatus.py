@@ -8,6 +8,7 @@ STATUS = b"""Name:\tcat\\nVmPTE:
 State:\tR (running)
 PPid:\t25614
 Groups:\t %s
+NStgid:\t25623\t17\t1
 NSpid:\t25623
 VmPeak:\t    3060 kB
 VmSize:\t    3060 kB
@@ -37,6 +38,7 @@ def status(
 def test_fields_of_a_process() -> None:
     found = parse(status())
     assert found is not None
+    assert found.namespace_pids == (25623, 17, 1)
     assert (found.rss_bytes, found.swap_bytes, found.pgtables_bytes) == (1620 * 1024, 12 * 1024, 56 * 1024)
     assert not found.sigkill_pending
     assert not found.cap_sys_admin

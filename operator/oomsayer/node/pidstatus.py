@@ -10,6 +10,8 @@ from oomsayer.node.pidstat import SIGKILL_BIT
 
 _CAP_SYS_ADMIN_BIT = 1 << 21
 _KIB = 1024
+_LONGEST = 11
+"""Digits of 2**31, and one more."""
 
 
 class PidStatus(NamedTuple):
@@ -27,6 +29,8 @@ class PidStatus(NamedTuple):
     """Bit 21 of CapEff."""
     mm_counters: int
     """A hash of all Vm lines: equal for processes that share one memory, and seldom otherwise."""
+    namespace_pids: tuple[int, ...] = ()
+    """NStgid: its pid in each PID namespace that it is in, the reader's first. Empty before 4.1."""
 
 
 def parse(data: bytes) -> PidStatus | None:
@@ -42,8 +46,19 @@ def parse(data: bytes) -> PidStatus | None:
         pgtables_bytes=(pte + (keyed(data, b"VmPMD:") or 0)) * _KIB,
         sigkill_pending=bool(pending & SIGKILL_BIT),
         cap_sys_admin=bool(_mask(data, b"\nCapEff:") & _CAP_SYS_ADMIN_BIT),
+        namespace_pids=_numbers(data, b"\nNStgid:"),
         mm_counters=hash(data[data.find(b"\nVmPeak:") : data.find(b"\nThreads:")]),
     )
+
+
+def _numbers(data: bytes, key: bytes) -> tuple[int, ...]:
+    """The decimal numbers after a key, none without one."""
+    start = data.find(key)
+    if start < 0:
+        return ()
+    end = data.find(b"\n", start + 1)
+    words = data[start + len(key) : end if end >= 0 else len(data)].split()
+    return tuple(int(word) for word in words if word.isdigit() and len(word) < _LONGEST)
 
 
 def _mask(data: bytes, key: bytes) -> int:

@@ -14,6 +14,7 @@ from oomsayer.node.files import number, read_if_there, read_record
 from oomsayer.node.namespace import same_pids
 from oomsayer.node.placement import MemcgReader, Place
 from oomsayer.node.processes import REFRESH, Process, ProcessTable, Unreadable, keep_open_default, pids
+from oomsayer.node.reapers import reapers
 from oomsayer.node.sharing import Sharing
 
 _KTHREADD = 2
@@ -102,8 +103,15 @@ class Scanner:
         placement = self._memcgs.read(swap=memory.swap_total_bytes > 0)
         shared, assumed = self._sharing.sharers(processes, anew=self._samples % REFRESH == 0)
         initial = self._initial_pid_namespace()
+        ends_with = reapers(processes, lambda process: placement.of(process).memcg)
         tasks = [
-            self._task(process, placement.of(process), shared.get(process.pid, 0), init=initial)
+            self._task(
+                process,
+                placement.of(process),
+                shared.get(process.pid, 0),
+                ends_with.get(process.pid, 0),
+                init=initial,
+            )
             for process in processes
         ]
         self._forget_tasks(tasks)
@@ -157,8 +165,8 @@ class Scanner:
         stat = pidstat.parse(read_if_there(f"{_KTHREADD}/stat", self._proc) or b"")
         return stat is not None and stat.kernel_thread and stat.parent == 0
 
-    def _task(self, process: Process, place: Place, mm: int, *, init: bool) -> Task:
-        key = (process.revision, process.stat.start_time, place, mm, init)
+    def _task(self, process: Process, place: Place, mm: int, reaper: int, *, init: bool) -> Task:
+        key = (process.revision, process.stat.start_time, place, mm, reaper, init)
         before = self._tasks.get(process.pid)
         if before is not None and before[0] == key:
             return before[1]
@@ -179,6 +187,7 @@ class Scanner:
             cap_sys_admin=status.cap_sys_admin,
             parent=stat.parent,
             threads=stat.threads,
+            reaper=reaper,
         )
         self._tasks[process.pid] = (key, task)
         return task
