@@ -35,7 +35,6 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define PAGE 4096L
@@ -227,10 +226,8 @@ static void enter_pid_namespace(void)
 	child = fork();
 	if (child < 0)
 		die("fork");
-	if (child > 0) {
-		waitpid(child, NULL, 0);
-		_exit(0);
-	}
+	if (child > 0)
+		sleep_for_ever();
 }
 
 static void take(const char *key, const char *value)

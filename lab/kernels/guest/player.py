@@ -31,7 +31,9 @@ PATIENCE_SECONDS = 120.0
 SIGKILL_BIT = 1 << (signal.SIGKILL - 1)
 PF_KTHREAD = 0x00200000
 # Reports of the OOM killer are rate limited by the kernel: ten in five seconds (mm/oom_kill.c, oom_rs).
-REPORTS, REPORTS_SECONDS, REPORT = 7, 6.0, " invoked oom-killer:"
+REPORTS_LIMIT, REPORTS_SECONDS, REPORT = 10, 6.0, " invoked oom-killer:"
+# How many there may be when the next kill is provoked: that may turn out to be several.
+REPORTS = 5
 
 
 class PlayError(Exception):
@@ -182,7 +184,14 @@ class Player:
             self._listen()
             gone = {pid for pid in alive if dead(pid, still[pid])}
             alive -= gone
-            steps.append({"answer": answer, "oom_kill": oom_kills() - kills, "dead": sorted(gone)})
+            steps.append(
+                {
+                    "answer": answer,
+                    "oom_kill": oom_kills() - kills,
+                    "dead": sorted(gone),
+                    "lossy": self._recent_reports() >= REPORTS_LIMIT,
+                }
+            )
             if answer == "full":
                 break
         return steps
@@ -195,12 +204,13 @@ class Player:
 
     def _pace(self) -> None:
         """Wait while one more report of the OOM killer could be dropped by the kernel's rate limit."""
-        while True:
-            now = time.monotonic()
-            self._reports = [each for each in self._reports if now - each < REPORTS_SECONDS]
-            if len(self._reports) < REPORTS:
-                return
-            time.sleep(self._reports[0] + REPORTS_SECONDS - now)
+        while self._recent_reports() > REPORTS:
+            time.sleep(max(0.01, self._reports[0] + REPORTS_SECONDS - time.monotonic()))
+
+    def _recent_reports(self) -> int:
+        now = time.monotonic()
+        self._reports = [each for each in self._reports if now - each < REPORTS_SECONDS]
+        return len(self._reports)
 
     def _predict(self) -> object:
         self._predictor.say("?")
