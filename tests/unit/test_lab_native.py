@@ -53,7 +53,7 @@ def test_the_version_is_the_one_that_every_module_is_replaced_by() -> None:
 
 
 def test_the_examples_of_the_lab_name_this_version_of_the_image() -> None:
-    listed = (REPOSITORY / "examples/lab/kustomization.yaml").read_text()
+    listed = (REPOSITORY / "lab/examples/kustomization.yaml").read_text()
     assert f"newTag: {image.version()}\n" in listed
 
 
