@@ -19,6 +19,8 @@ from oomsayer.kernel.logline import LogLine, log_lines
 MOST_ROWS = 50_000
 """How many rows of one table are kept; Linux's own default for the number of processes is 32,768."""
 MOST_BYTES_A_LINE = 65_536
+_ONE_WRITER = 2
+"""Bare lines count as a writer of their own."""
 _MOST_CHARACTERS_A_MESSAGE = 16_384
 """Two cgroup paths of the greatest length (PATH_MAX) and what is around them."""
 _LONGEST_REASON = 60
@@ -28,7 +30,7 @@ _MOST_WRAPS = 4
 _IDLE_BEFORE_TABLE = 1_000
 """How many lines of something else may stand inside a report: call traces, per-CPU lists, other messages."""
 _IDLE_AFTER_TABLE = 100
-_IDLE_AFTER_KILL = 24
+_IDLE_AFTER_KILL = 8
 _REMEMBERED = 256
 _PID_FRESH_SECONDS = 600
 """How long a pid that was killed is taken for the same process when a later table shows it."""
@@ -238,11 +240,7 @@ _TOTALS = ((_RAM, "ram_pages"), (_RESERVED, "reserved_pages"), (_SWAP_TOTAL, "sw
 _TABLE = re.compile(r"\[ *pid *\]((?: +\w+)+) +name\s*$")
 _ANY_ROW = re.compile(rb"\[\s*(\d{1,10})\]((?:\s+-?\d{1,20}){7,12})\s(.*)$", re.DOTALL)
 _ROW_START = re.compile(rb"\[\s*\d{1,10}\](?:\s+-?\d{1,20}){2,12}\s*$")
-_WORDS = re.compile(
-    rb"oom|Tasks in|total_vm|process|cgroup|kill|\*4kB|\*64kB|present:|usage |ainted|pages|mems_allowed|"
-    rb"Total swap|swap on|Mem-Info|OOM|deadlocked|percpu |protection|Tasks state|_refault|vmalloc|Linux version"
-)
-"""Every line that some reader knows holds one of these: a cheap look before any pattern is tried."""
+_TABLE_HEAD = b"total_vm"
 _TABLE_HEADED_SINCE = (4, 19)
 _FEATURES: tuple[tuple[re.Pattern[str], tuple[int, int] | None, tuple[int, int] | None], ...] = (
     (re.compile(r"(?:^|\s)percpu \d+\s*$"), (5, 9), None),
@@ -327,6 +325,10 @@ class _Table:
         self.columns = columns
         self.pattern = re.compile(
             rb"\[\s*(\d{1,10})\]((?:\s+-?\d{1,20}){%d})(?:\s(.*))?$" % len(columns), re.DOTALL
+        )
+        # The same with the whole line around it, where nothing in the line is quoted or coloured.
+        self.line = re.compile(
+            rb"[^\n]*?\[ *(\d{1,10})\]((?: +-?\d{1,20}){%d}) ([^\n\x1b\"]+)\n" % len(columns)
         )
         place = {name: index for index, name in enumerate(columns)}
         self.known = {"tgid", "rss", "oom_score_adj"} <= place.keys()
@@ -436,7 +438,7 @@ class OomReportReader:
         ):
             return
         source.idle += 1
-        if not _WORDS.search(raw):
+        if not self._ANY_WORD.search(raw):
             if raw[:1] == b"{":
                 self._read(raw)
                 return
@@ -444,6 +446,47 @@ class OomReportReader:
                 self._read(raw)
             return
         self._read(raw)
+
+    def ahead(self, lines: bytes, at: int, end: int) -> int:
+        """Read on from `at`, the beginning of a line, as far as can be told at a glance; where that ends.
+
+        Args:
+            lines: whole lines, `end` where they end.
+            at: where to begin.
+            end: where to stop.
+        """
+        source = self._current
+        report, table = source.report, source.table
+        if report is None or report.ended or source.pending:
+            return at
+        if table is None:
+            return self._ahead_to_table(lines, at, end)
+        # Rows of two writers look alike: only where there is one can they be taken as they come.
+        if len(self._sources) > _ONE_WRITER:
+            return at
+        match = table.line.match(lines, at, end)
+        while match is not None:
+            self._add_row(source, report, table.row(match))
+            at = match.end()
+            match = table.line.match(lines, at, end)
+        return at
+
+    def _ahead_to_table(self, lines: bytes, at: int, end: int) -> int:
+        """Read the lines before the next table that some reader knows."""
+        head = lines.find(_TABLE_HEAD, at, end)
+        if head < 0:
+            return at
+        head = lines.rfind(b"\n", at, head) + 1 or at
+        begins = set()
+        for word in self._WORDS:
+            hit = lines.find(word, at, head)
+            while hit >= 0:
+                begins.add(lines.rfind(b"\n", at, hit) + 1 or at)
+                after = lines.find(b"\n", hit, head)
+                hit = lines.find(word, after, head) if after >= 0 else -1
+        for begin in sorted(begins):
+            self.feed(lines[begin : lines.find(b"\n", begin, end)])
+        return head
 
     def _row(self, source: _Source, raw: bytes) -> bool:
         """Read the line as a row of the open table, if it is one and from the same writer."""
@@ -531,7 +574,7 @@ class OomReportReader:
             source.swap_total_kb = report.swap_total_kb
         for killed in report.killed:
             source.dead[killed.pid] = (killed.comm, report.seconds)
-            if len(source.dead) > _REMEMBERED * 4:
+            if len(source.dead) > _REMEMBERED:
                 source.dead.popitem(last=False)
         print_of = _fingerprint(report)
         if print_of in self._seen:
@@ -876,6 +919,9 @@ class OomReportReader:
         ("vmalloc ", _features),
     )
     """Which reader to ask for a line that holds a word."""
+    _WORDS: ClassVar[tuple[bytes, ...]] = tuple(dict.fromkeys(word.encode() for word, _ in _READERS))
+    _ANY_WORD: ClassVar = re.compile(b"|".join(word.encode().replace(b"*", rb"\*") for word, _ in _READERS))
+    """A cheap look before any pattern is tried."""
 
 
 def _date_by_columns(report: OomReport) -> None:

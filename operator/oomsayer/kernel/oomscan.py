@@ -93,7 +93,8 @@ class _Scan:
         reader = self.reader
         self._forget()
         while at < end and reader.attentive:
-            at = self._line(lines, at, end)
+            ahead = reader.ahead(lines, at, end)
+            at = ahead if ahead > at else self._line(lines, at, end)
         return at
 
     def _line(self, lines: bytes, at: int, end: int) -> int:
