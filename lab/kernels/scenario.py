@@ -5,7 +5,7 @@ that makes their badness nearly equal, each at its own oom_score_adj.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from random import Random
 
 ROOT = "/"
@@ -17,7 +17,7 @@ MAPPED_PAGES = 4096
 
 # What the kernel itself takes for a process and for a further thread: stacks, page tables, slab.
 _OVERHEAD_PAGES, _THREAD_PAGES = 110, 12
-_LARGEST_PAGES, _LEAST_PAGES = 6000, 200
+_LARGEST_PAGES, _LEAST_PAGES = 6000, 40
 _PAUSE_ADJ, _NEVER_ADJ = -998, -1000
 _DOMAIN_BUDGET_PAGES = 26000
 _OUTSIDE_BUDGET_PAGES = 9000
@@ -126,6 +126,8 @@ class _Generator:
         totalpages = _MACHINE_TOTALPAGES
         if domain != ROOT:
             totalpages = random.randrange(9000, _DOMAIN_BUDGET_PAGES + 8000)
+            if self._chance(0.08):  # below 1000 pages, oom_score_adj has no effect
+                totalpages = random.randrange(700, 1300)
         filler = self._filler(domain)
         inside = [leaf for leaf in self._leaves if domain == ROOT or _within(leaf.path, domain)]
         outside = [leaf for leaf in self._leaves if leaf not in inside]
@@ -134,7 +136,7 @@ class _Generator:
         processes += self._processes(outside, totalpages, _OUTSIDE_BUDGET_PAGES)
         random.shuffle(processes)
         charged = sum(leaf.charged for leaf in inside)
-        self._set_limits(domain, max(totalpages, charged + 1500))
+        self._set_limits(domain, max(totalpages, charged + min(1500, totalpages // 5)))
         if swap:
             self._swap_limits()
         attach = list(range(len(processes)))
@@ -258,14 +260,10 @@ class _Generator:
         for leaf in random.sample(list(leaves), len(leaves)):
             many = random.choice((1, 1, 2, 3, 4)) if leaf.adj != _PAUSE_ADJ else 1
             for _ in range(many):
-                adj = leaf.adj
-                if self._chance(0.12):  # programs may raise their own
-                    adj = random.choice(
-                        (min(1000, max(-1000, adj + random.randint(0, 20))), random.randint(-999, 1000))
-                    )
                 most = min(_LARGEST_PAGES, budget // 2)
                 if most < _LEAST_PAGES:
                     return
+                adj = self._own_adj(leaf.adj)
                 pages = int(2 ** random.uniform(4, most.bit_length() - 1))
                 if anchor is None:
                     pages = random.randint(most // 4, most)
@@ -275,9 +273,22 @@ class _Generator:
                     level += random.choice((0, 0, 1, -1, 2, -3, 17, -40, 300, -800))
                     pages = level if 0 < level <= most else pages
                 process, charged = self._process(leaf.path, adj, pages)
-                leaf.charged += charged
-                budget -= charged
-                yield process
+                homes = [leaf]
+                if self._chance(0.15):  # a twin, so that only the order of the scan tells them apart
+                    homes.append(random.choice(leaves))
+                for home in homes:
+                    home.charged += charged
+                    budget -= charged
+                    yield replace(process, cgroup=home.path)
+
+    def _own_adj(self, adj: int) -> int:
+        """Of a process in a container with that oom_score_adj: programs may change their own."""
+        random = self._random
+        if self._chance(0.03):
+            return _NEVER_ADJ
+        if self._chance(0.1):
+            return random.choice((min(1000, adj + random.randint(0, 20)), random.randint(-999, 1000)))
+        return adj
 
     def _process(self, cgroup: str, adj: int, pages: int) -> tuple[Process, int]:
         """A process of about that many pages, and how many of them are charged to its cgroup."""

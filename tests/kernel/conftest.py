@@ -1,0 +1,32 @@
+"""What to play is asked for in the environment: OOMSAYER_KERNELS, OOMSAYER_SCENARIOS, OOMSAYER_SEED."""
+
+import os
+from collections.abc import Sequence
+
+import pytest
+from lab.kernels.guestimage import KERNELS
+from lab.kernels.report import table
+from lab.kernels.runner import SCENARIOS, SEED, Run, run
+
+_RUNS = pytest.StashKey[Sequence[Run]]()
+
+
+def asked_for() -> list[str]:
+    """The kernels to play on: all by default."""
+    return os.environ.get("OOMSAYER_KERNELS", "").split() or list(KERNELS)
+
+
+@pytest.fixture(scope="session")
+def runs(pytestconfig: pytest.Config) -> dict[str, Run]:
+    seed = int(os.environ.get("OOMSAYER_SEED") or SEED)
+    scenarios = int(os.environ.get("OOMSAYER_SCENARIOS") or SCENARIOS)
+    done = run(asked_for(), seed, range(scenarios))
+    pytestconfig.stash[_RUNS] = done
+    return {each.kernel: each for each in done}
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    done = config.stash.get(_RUNS, None)
+    if done:
+        terminalreporter.section("real kernels")
+        terminalreporter.write_line(table(done))

@@ -1,0 +1,116 @@
+"""The kernel lab's own judgement: scenarios that can be played, and comparisons that notice a difference."""
+
+from typing import Any
+
+import pytest
+from lab.kernels.compare import Match, compare
+from lab.kernels.scenario import ROOT, Scenario, generate
+
+
+def scenario(*, swap: bool = False) -> Scenario:
+    return Scenario(1, 2, "/c", "/c", [], [], [], swap, 60, 0, 8, 0)
+
+
+def victim(pid: int, points: int, *others: int, group: str | None = None) -> dict[str, Any]:
+    return {"pid": pid, "points": points, "kill_set": [pid, *others], "oom_group": group}
+
+
+def chose(pid: int, group: str | None = None) -> list[str]:
+    report = (
+        "oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=/,mems_allowed=0,"
+        f"oom_memcg=/c,task_memcg=/c,task=x,pid={pid},uid=0"
+    )
+    return [
+        report,
+        *([f"Tasks in {group} are going to be killed due to memory.oom.group set"] if group else []),
+    ]
+
+
+def played(
+    order: list[dict[str, Any]], log: list[str], *dead: list[int], answer: str = "kill"
+) -> dict[str, Any]:
+    steps = [{"answer": "kill", "oom_kill": 1, "dead": pids, "lossy": False} for pids in dead]
+    steps[-1]["answer"] = answer
+    return {
+        "release": "6.12.1",
+        "seconds": 1.0,
+        "log": log,
+        "steps": steps,
+        "threads": {str(pid): 1 for pid in range(10, 20)},
+        "prediction": {"domains": [{"path": "/c", "order": order}]},
+    }
+
+
+ORDER = [victim(10, 900), victim(11, 800, 12), victim(13, 790)]
+
+
+def test_a_cascade_as_predicted() -> None:
+    outcome = compare(scenario(), played(ORDER, chose(10) + chose(11), [10], [11, 12]))
+    assert (outcome.first, outcome.order, outcome.good) == (Match.RIGHT, Match.RIGHT, True)
+    assert outcome.kill_sets == [Match.RIGHT, Match.RIGHT]
+
+
+def test_another_first_victim() -> None:
+    outcome = compare(scenario(), played(ORDER, chose(11), [11, 12]))
+    assert (outcome.first, outcome.good) == (Match.WRONG, False)
+    assert "predicted 10 (900 points), the kernel chose 11 (800 points)" in outcome.misses
+
+
+def test_another_order_later() -> None:
+    outcome = compare(scenario(), played(ORDER, chose(10) + chose(13), [10], [13]))
+    assert (outcome.first, outcome.order) == (Match.RIGHT, Match.WRONG)
+
+
+@pytest.mark.parametrize("dead", [[10, 15], []])
+def test_more_or_fewer_died(dead: list[int]) -> None:
+    outcome = compare(scenario(), played(ORDER, chose(10), dead))
+    assert not outcome.good
+
+
+def test_another_group() -> None:
+    outcome = compare(scenario(), played(ORDER, chose(10, "/c"), [10]))
+    assert outcome.kill_sets == [Match.WRONG]
+
+
+@pytest.mark.parametrize(("swap", "match"), [(True, Match.EXCLUDED), (False, Match.WRONG)])
+def test_only_swapping_makes_a_choice_too_close_to_tell(swap: bool, match: Match) -> None:  # noqa: FBT001 - a parameter
+    order = [victim(10, 900), victim(11, 890)]
+    outcome = compare(scenario(swap=swap), played(order, chose(11), [11]))
+    assert outcome.first is match
+
+
+def test_nobody_left_to_kill_earlier_than_predicted() -> None:
+    outcome = compare(scenario(), played(ORDER, chose(10), [10], [], answer="full"))
+    assert outcome.order is Match.WRONG
+
+
+def test_an_oom_elsewhere_is_no_comparison() -> None:
+    log = [line.replace("oom_memcg=/c", "oom_memcg=/d") for line in chose(10)]
+    assert compare(scenario(), played(ORDER, log, [10])).error == "another domain ran out: /d"
+
+
+def test_a_seed_gives_the_same_scenario_again() -> None:
+    assert generate(5, 6) == generate(5, 6) != generate(5, 7)
+
+
+def test_scenarios_can_be_played() -> None:
+    domains = set()
+    for number in range(300):
+        made = generate(1, number)
+        files = {cgroup.path: cgroup.files for cgroup in made.cgroups}
+        domains.add("node" if made.domain == ROOT else str(made.domain.count("/")))
+        assert sorted(made.attach) == list(range(len(made.processes)))
+        for path in files:
+            parent = path.rpartition("/")[0]
+            delegated = parent == "" or "cgroup.subtree_control" in files[parent]
+            assert delegated or path.endswith("/container")
+        # No process where a controller is handed down, or cgroup v2 refuses it.
+        homes = {process.cgroup for process in made.processes} | {made.filler}
+        assert not [home for home in homes if "cgroup.subtree_control" in files[home]]
+        if made.domain != ROOT:
+            assert "memory.max" in files[made.domain]
+            between = made.filler
+            while between != made.domain:
+                assert "memory.max" not in files[between]
+                between = between.rpartition("/")[0]
+    assert domains == {"node", "1", "2", "3", "4"}
