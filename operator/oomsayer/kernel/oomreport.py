@@ -240,6 +240,8 @@ _TOTALS = ((_RAM, "ram_pages"), (_RESERVED, "reserved_pages"), (_SWAP_TOTAL, "sw
 _TABLE = re.compile(r"\[ *pid *\]((?: +\w+)+) +name\s*$")
 _ANY_ROW = re.compile(rb"\[\s*(\d{1,10})\]((?:\s+-?\d{1,20}){7,12})\s(.*)$", re.DOTALL)
 _ROW_START = re.compile(rb"\[\s*\d{1,10}\](?:\s+-?\d{1,20}){2,12}\s*$")
+_PREFIX_MATTERS = re.compile(rb"[\"\x1b]|invoked oom-killer|Linux version")
+"""Quoted or coloured lines must be unwrapped; a header begins with a name, a boot tells the time."""
 _TABLE_HEAD = b"total_vm"
 _TABLE_HEADED_SINCE = (4, 19)
 _FEATURES: tuple[tuple[re.Pattern[str], tuple[int, int] | None, tuple[int, int] | None], ...] = (
@@ -510,6 +512,9 @@ class OomReportReader:
     def _read(self, raw: bytes) -> None:
         source = self._current
         text = raw.decode("utf-8", "backslashreplace")
+        if self._plain(source, raw):
+            self._message(source, LogLine("", None, text))
+            return
         for line in log_lines(text):
             source = self._source(line, raw)
             if len(line.text) > _MOST_CHARACTERS_A_MESSAGE:
@@ -517,6 +522,16 @@ class OomReportReader:
             if source.pending and self._unwrap(source, line.text):
                 continue
             self._message(source, line)
+
+    def _plain(self, source: _Source, raw: bytes) -> bool:
+        """Whether a line goes on with the report of the only writer, so that its prefix tells nothing new."""
+        return (
+            source.report is not None
+            and not source.pending
+            and len(self._sources) <= _ONE_WRITER
+            and source.wrote(raw)
+            and _PREFIX_MATTERS.search(raw) is None
+        )
 
     def _source(self, line: LogLine, raw: bytes) -> _Source:
         if not line.source:
