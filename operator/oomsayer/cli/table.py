@@ -136,7 +136,10 @@ def _company(verdict: Verdict, snapshot: Snapshot, *, wide: bool) -> str:
     if wide:
         names = {task.pid: task.comm for task in snapshot.tasks}
         return ", ".join(f"{harmless(names.get(pid, ''))} ({pid})" for pid in others)
-    return f"{total} in group" if kill_set.oom_group else f"{total} sharing"
+    if kill_set.oom_group:
+        return f"{total} in group"
+    # Of a container without oom.group it is the PID namespace that ends with its main process.
+    return f"{total} in namespace" if kill_set.reapers or kill_set.omitted else f"{total} sharing"
 
 
 def _fit(rows: list[tuple[str, ...]]) -> None:
