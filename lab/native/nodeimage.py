@@ -125,7 +125,7 @@ def _build(out: Path, root: Path, programs: Mapping[str, Path], archives: Sequen
     image = NodeImage(out)
     tree = out / "root"
     tree.mkdir()
-    capture(["tar", "-xf", root, "-C", tree, "--exclude=./dev/*", "--numeric-owner"])
+    capture(["tar", "-xf", root, "-C", tree, "--exclude=./dev/*", "--numeric-owner"], timeout=None)
     shutil.copytree(_FILES, tree, dirs_exist_ok=True, ignore=shutil.ignore_patterns("init"))
     for name, program in programs.items():
         shutil.copy(program, tree / "usr/local/bin" / name)
@@ -153,7 +153,9 @@ def _build(out: Path, root: Path, programs: Mapping[str, Path], archives: Sequen
         ],
         log=cache.log_file("preload"),
     )
-    capture(["mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-d", tree, image.disk, _DISK_SIZE])
+    capture(
+        ["mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-d", tree, image.disk, _DISK_SIZE], timeout=None
+    )
     shutil.rmtree(tree)
 
 

@@ -101,10 +101,17 @@ class Machine:
     def shell(
         self, command: str, *, stdin: bytes | None = None, timeout: float | None = 120
     ) -> "subprocess.CompletedProcess[str]":
-        """Run a shell command line on the machine as root."""
-        done = subprocess.run(
-            [*self._ssh(), command], input=stdin, capture_output=True, timeout=timeout, check=False
-        )
+        """Run a shell command line on the machine as root.
+
+        Raises:
+            LabError: it took longer than `timeout` seconds.
+        """
+        try:
+            done = subprocess.run(
+                [*self._ssh(), command], input=stdin, capture_output=True, timeout=timeout, check=False
+            )
+        except subprocess.TimeoutExpired as error:
+            raise LabError(f"{self.name}: `{command}` took longer than {timeout} s") from error
         return subprocess.CompletedProcess(
             command,
             done.returncode,
