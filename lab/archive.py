@@ -167,8 +167,13 @@ def _member(source: tarfile.TarFile, name: str) -> bytes:
 
 def reference_of(archive: Path) -> str:
     """The first image name in a docker-archive."""
-    with tarfile.open(archive) as tar:
-        return str(json.loads(_member(tar, "manifest.json"))[0]["RepoTags"][0])
+    try:
+        with tarfile.open(archive) as tar:
+            return str(json.loads(_member(tar, "manifest.json"))[0]["RepoTags"][0])
+    except (OSError, tarfile.ReadError) as error:
+        raise LabError(
+            f"{archive} cannot be read as a docker-archive: {str(error).splitlines()[0]}"
+        ) from error
 
 
 def _digest(path: Path) -> str:

@@ -75,6 +75,14 @@ def test_another_archive_is_told_from_an_image(tmp_path: Path) -> None:
         reference_of(path)
 
 
+def test_a_file_that_is_no_archive_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("no archive")
+    for each in (path, tmp_path / "absent.tar"):
+        with pytest.raises(LabError, match=f"{each.name} cannot be read as a docker-archive"):
+            reference_of(each)
+
+
 def test_layers_that_the_receiver_has_stay_away(tmp_path: Path, archive: Path, layers: list[Path]) -> None:
     out = tmp_path / "oci.tar"
     write_oci(archive, out, without=frozenset({digest(layers[0])}))
