@@ -3,7 +3,6 @@
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import BinaryIO
 
 from oomsayer.kernel.explain import Explanation, explain
@@ -98,7 +97,7 @@ def _opened(path: str | None) -> tuple[str, BinaryIO]:
         return "standard input", open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)
     name = str(path)
     try:
-        return name, Path(name).open("rb", buffering=0)
+        return name, open(name, "rb", buffering=0)  # noqa: PTH123 - pathlib takes long to load
     except OSError as error:
         raise UnreadableLogError(_why(name, error)) from error
 

@@ -57,7 +57,7 @@ def _parser(words: Sequence[str]) -> tuple[Command | None, ArgumentParser]:
         description="Says which process, container and pod the Linux OOM killer takes next, and why.",
     )
     parser.add_argument("--version", action="version", version=f"oomsayer {__version__}")
-    subparsers = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")
+    subparsers = parser.add_subparsers(prog=parser.prog, title="commands", dest="command", metavar="COMMAND")
     named = next((word for word in words if not word.startswith("-")), None)
     command: Command | None = None
     for name, (module, summary) in _COMMANDS.items():
