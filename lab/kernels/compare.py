@@ -20,7 +20,12 @@ class Match(Enum):
     RIGHT = "right"
     WRONG = "wrong"
     EXCLUDED = "excluded"
-    """Other than predicted, but closer than the kernel's own counters can tell while it swaps."""
+    """Other than predicted, but no file shows what decided.
+
+    Either the margin is smaller than what the kernel's counters hide while it swaps. Or the two are level
+    and in one memory cgroup, but in different cgroups below it that have no memory controller: the
+    kernel scans those in the order in which somebody first entered them.
+    """
 
 
 @dataclass(slots=True)
@@ -65,7 +70,8 @@ def compare(scenario: Scenario, result: Mapping[str, Any]) -> Outcome:
         outcome.error = f"another domain ran out: {', '.join(strangers)}"
     else:
         domain = next(d for d in result["prediction"]["domains"] if d["path"] == scenario.domain)
-        _Comparison(domain["order"], kills, precision(scenario, result), outcome).run(result)
+        cgroups = {int(pid): path for pid, path in result["cgroups"].items()}
+        _Comparison(domain["order"], kills, precision(scenario, result), cgroups, outcome).run(result)
     return outcome
 
 
@@ -92,11 +98,13 @@ class _Comparison:
         predicted: Sequence[Mapping[str, Any]],
         kills: Sequence[OomKill],
         hidden: Mapping[int, int],
+        cgroups: Mapping[int, str],
         outcome: Outcome,
     ) -> None:
         self._left = list(predicted)
         self._kills = kills
         self._hidden = hidden
+        self._cgroups = cgroups
         self._outcome = outcome
 
     def run(self, result: Mapping[str, Any]) -> None:
@@ -145,7 +153,10 @@ class _Comparison:
             hidden = self._hidden.get(best["pid"], 0) + self._hidden.get(pid, 0)
             # Who is in a kill set without being a victim has no points of its own in the prediction.
             margin = best["points"] - entry["points"]
-            if hidden and margin <= hidden:
+            same_memcg = (
+                best["cgroup"] == entry["cgroup"] and self._cgroups[best["pid"]] != self._cgroups[pid]
+            )
+            if (hidden and margin <= hidden) or (margin == 0 and same_memcg):
                 return entry, Match.EXCLUDED
         shown = f"{pid} ({entry['points']} points)" if entry else str(pid)
         self._miss(f"predicted {best['pid']} ({best['points']} points), the kernel chose {shown}")

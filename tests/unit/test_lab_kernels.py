@@ -12,7 +12,7 @@ def scenario(*, swap: bool = False) -> Scenario:
 
 
 def victim(pid: int, points: int, *others: int, group: str | None = None) -> dict[str, Any]:
-    return {"pid": pid, "points": points, "kill_set": [pid, *others], "oom_group": group}
+    return {"pid": pid, "points": points, "kill_set": [pid, *others], "oom_group": group, "cgroup": "/c"}
 
 
 def chose(pid: int, group: str | None = None) -> list[str]:
@@ -37,6 +37,7 @@ def played(
         "log": log,
         "steps": steps,
         "threads": {str(pid): 1 for pid in range(10, 20)},
+        "cgroups": {str(pid): f"/c/{pid % 2}" for pid in range(10, 20)},
         "prediction": {"domains": [{"path": "/c", "order": order}]},
     }
 
@@ -77,6 +78,12 @@ def test_only_swapping_makes_a_choice_too_close_to_tell(swap: bool, match: Match
     order = [victim(10, 900), victim(11, 890)]
     outcome = compare(scenario(swap=swap), played(order, chose(11), [11]))
     assert outcome.first is match
+
+
+@pytest.mark.parametrize(("other", "match"), [(11, Match.EXCLUDED), (12, Match.WRONG)])
+def test_between_equals_the_cgroups_below_a_memory_cgroup_decide(other: int, match: Match) -> None:
+    order = [victim(10, 900), victim(other, 900)]
+    assert compare(scenario(), played(order, chose(other), [other])).first is match
 
 
 def test_nobody_left_to_kill_earlier_than_predicted() -> None:

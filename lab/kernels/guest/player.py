@@ -141,6 +141,7 @@ class Player:
         prediction = self._predict()
         predicted = time.monotonic()
         names = {pid: Path(f"/proc/{pid}/comm").read_bytes()[:-1].decode("latin-1") for pid in before}
+        cgroups = {pid: Path(f"/proc/{pid}/cgroup").read_text().partition("::")[2].strip() for pid in before}
         threads = {pid: len(each) for pid, each in states(before).items()}
         steps = self._cascade(filler, before, scenario)
         spent = [ready - began, predicted - ready, time.monotonic() - predicted]
@@ -149,6 +150,7 @@ class Player:
             "prediction": prediction,
             "names": names,
             "threads": threads,
+            "cgroups": cgroups,
             "steps": steps,
             "phases": phases,
         }
