@@ -6,7 +6,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 CACHE ?= $(or $(OOMSAYER_CACHE),$(HOME)/.cache/oomsayer)
 UV_VERSION := 0.13.9
-UV := $(or $(shell command -v uv 2>/dev/null),$(CACHE)/uv-$(UV_VERSION)/bin/uv)
+export UV := $(or $(shell command -v uv 2>/dev/null),$(CACHE)/uv-$(UV_VERSION)/bin/uv)
 VENV := .venv/bin
 CLUSTER ?=
 
@@ -35,11 +35,11 @@ python:
 
 .PHONY: demo
 demo: setup ## A real cluster, forecasts, an OOM, side by side (CLUSTER=existing|kind|native)
-	@$(VENV)/python -m lab demo $(if $(CLUSTER),--provider $(CLUSTER))
+	@$(VENV)/python -m lab $(if $(CLUSTER),--provider $(CLUSTER)) demo
 
 .PHONY: demo-down
 demo-down: setup ## Take away what `make demo` made
-	@$(VENV)/python -m lab demo-down $(if $(CLUSTER),--provider $(CLUSTER))
+	@$(VENV)/python -m lab $(if $(CLUSTER),--provider $(CLUSTER)) demo-down
 
 # --- tests ------------------------------------------------------------------------------------------
 
@@ -47,7 +47,7 @@ demo-down: setup ## Take away what `make demo` made
 setup: .venv/.ready
 
 .venv/.ready: pyproject.toml uv.lock | $(UV)
-	@$(UV) sync --quiet --frozen --all-extras
+	@"$(UV)" sync --quiet --frozen --all-extras
 	@touch $@
 
 $(CACHE)/uv-$(UV_VERSION)/bin/uv: | python
@@ -66,8 +66,17 @@ test-unit: setup ## The daily loop (seconds)
 
 .PHONY: test-lab
 test-lab: setup ## Real nodes, real kubelets, real kernels (needs root and apt; caches in $(CACHE))
-	@$(VENV)/python -m lab prepare
-	@$(VENV)/python -m pytest tests/cluster
+	@$(VENV)/python -m lab --provider native prepare
+	@$(VENV)/python -m pytest tests/cluster tests/kernel
+
+.PHONY: test-kernel
+test-kernel: setup ## Real kernels alone (KERNELS="6.12" SCENARIOS=3 SEED=7 for a short form)
+	@OOMSAYER_KERNELS="$(KERNELS)" OOMSAYER_SCENARIOS="$(SCENARIOS)" OOMSAYER_SEED="$(SEED)" \
+	  $(VENV)/python -m pytest tests/kernel
+
+.PHONY: bench
+bench: setup ## Speed as ratios, measured side by side
+	@for script in bench/*.py; do echo "# $$script"; $(VENV)/python $$script; done
 
 .PHONY: lint
 lint: setup ## Style, types, layers, generated files

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lab import cache, image, providers, tools
+from lab import cache, demo, image, providers, tools
 from lab.errors import LabError
 from lab.native import binaries
 from lab.native.controlplane import ControlPlane
@@ -62,6 +62,8 @@ def _parser() -> argparse.ArgumentParser:
     apiserver = commands.add_parser("apiserver", help="etcd and an API server alone, without nodes")
     apiserver.add_argument("action", choices=["prepare", "up", "down"])
     apiserver.set_defaults(run=_apiserver)
+    commands.add_parser("demo", help="a forecast, and then the OOM that was forecast").set_defaults(run=_demo)
+    commands.add_parser("demo-down", help="take away what the demo made").set_defaults(run=_demo_down)
     tool = commands.add_parser("tool", help="print the path of kubectl or helm")
     tool.add_argument("name", choices=["kubectl", "helm"])
     tool.set_defaults(run=_tool)
@@ -150,6 +152,14 @@ def _apiserver(arguments: argparse.Namespace) -> int:
                 control_plane.start(controllers=False)
             print(control_plane.kubeconfig)
     return 0
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    return demo.run(_provider(arguments), down=False)
+
+
+def _demo_down(arguments: argparse.Namespace) -> int:
+    return demo.run(_provider(arguments), down=True)
 
 
 def _tool(arguments: argparse.Namespace) -> int:
