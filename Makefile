@@ -82,7 +82,8 @@ bench: setup ## Speed as ratios, measured side by side
 lint: setup ## Style, types, layers, generated files
 	@$(VENV)/ruff check --quiet .
 	@$(VENV)/ruff format --quiet --check .
-	@$(VENV)/mypy
+	@$(VENV)/mypy --no-error-summary
+	@$(VENV)/mypy --no-error-summary -p lab
 	@PATH="$(PWD)/$(VENV):$$PATH" PYTHONPATH=operator $(VENV)/lint-imports --no-cache >/dev/null || \
 	  PATH="$(PWD)/$(VENV):$$PATH" PYTHONPATH=operator $(VENV)/lint-imports --no-cache
 

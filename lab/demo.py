@@ -20,6 +20,7 @@ EXAMPLES = "oomsayer-examples"
 NODES = 2
 _PATIENCE_SECONDS = 420.0
 _IMAGE_VARIABLE = "OOMSAYER_IMAGE"
+_KILLED = 128 + 9
 _LEAK = 'open("/tmp/leak", "w")'
 _CRDS = ("nodememoryreports.oomsayer.dev", "oomforecasts.oomsayer.dev", "oompolicies.oomsayer.dev")
 
@@ -77,8 +78,8 @@ class Demo:
             reference = os.environ.get(_IMAGE_VARIABLE, "")
             if not reference:
                 raise LabError(
-                    "the cluster is not the lab's: build the Dockerfile, push the image where the cluster can "
-                    f"pull it, and name it in {_IMAGE_VARIABLE}"
+                    "the cluster is not the lab's: build the Dockerfile, push the image where the "
+                    f"cluster can pull it, and name it in {_IMAGE_VARIABLE}"
                 )
             return reference
         with cache.locked("image"):
@@ -123,7 +124,7 @@ class Demo:
 
         def domain() -> Json | None:
             listed = json.loads(self.kubectl("get", "oomforecasts", "-o", "json"))["items"]
-            forecast = next((f for f in listed if f["metadata"]["name"] == node), {})
+            forecast: Json = next((f for f in listed if f["metadata"]["name"] == node), {})
             domains = forecast.get("status", {}).get("domains", ())
             found = [d for d in domains if uid in d["path"] and "victim" in d and d["killSet"]["count"] > 1]
             return min(found, key=lambda d: d["path"].count("/"), default=None)
@@ -152,9 +153,8 @@ class Demo:
             )
             return
         kill = self._wait("the kernel to kill", lambda: next(iter(self._kills(node)[before:]), None))
-        line = next(
-            s for s in reversed(self.provider.kernel_log(node).splitlines()) if "oom-kill:constraint" in s
-        )
+        log = self.provider.kernel_log(node).splitlines()
+        line = next(line for line in reversed(log) if "oom-kill:constraint" in line)
         print(f"\nforetold: {foretold} in {domain['path']}")
         print(f"kernel:   {kill.comm} (pid {kill.pid}) in {kill.domain}")
         print(f"its log:  {line}\n", flush=True)
@@ -165,7 +165,8 @@ class Demo:
     def _killed_status(self) -> bool:
         pods = json.loads(self.kubectl("-n", EXAMPLES, "get", "pods", "-l", "app=leaky", "-o", "json"))
         statuses = [s for p in pods["items"] for s in p["status"].get("containerStatuses", ())]
-        return any(s.get("lastState", {}).get("terminated", {}).get("exitCode") == 137 for s in statuses)
+        ends = [s.get("lastState", {}).get("terminated", {}) for s in statuses]
+        return any(end.get("exitCode") == _KILLED for end in ends)
 
     def _wait(self, what: str, look: Callable[[], T | None]) -> T:
         """The first answer that is not empty."""
