@@ -148,9 +148,8 @@ class Demo:
         foretold = f"{victim['comm']} (pid {victim['pid']}) of {victim['pod']}/{victim['container']}"
         if self.provider.name == "existing":
             self._wait("the container to be killed", self._killed_status)
-            print(
-                f"\nforetold: {foretold} in {domain['path']}\nkernel:   read its log on {node}: dmesg | grep oom-kill"
-            )
+            print(f"\nforetold: {foretold} in {domain['path']}")
+            print(f"kernel:   its log is on {node}: dmesg | grep oom-kill")
             return
         kill = self._wait("the kernel to kill", lambda: next(iter(self._kills(node)[before:]), None))
         log = self.provider.kernel_log(node).splitlines()

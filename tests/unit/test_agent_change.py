@@ -61,7 +61,7 @@ def test_nothing_changed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("used", "expected"), [(0.3, Weight.MINOR), (0.7, Weight.ORDINARY), (0.95, Weight.URGENT)]
+    ("used", "expected"), [(0.3, Weight.ORDINARY), (0.7, Weight.ORDINARY), (0.95, Weight.URGENT)]
 )
 def test_another_victim_weighs_by_the_room_that_is_left(used: float, expected: Weight) -> None:
     before = node(process(10, 20), process(11, 10), used=used)

@@ -7,8 +7,7 @@ and each weight has a budget of writes of its own:
 
     weight    which differences                                              writes
     URGENT    under 10 % of room: another victim, a lower band               5 at once, then one in 2 s
-    ORDINARY  under 50 %: another victim; the one told is gone; a domain     3 at once, then one in 10 s
-              came, went or was resized
+    ORDINARY  another victim, anywhere; a domain came, went or was resized   3 at once, then one in 10 s
     MINOR     anything else that a reader may want to see                    6 at once, then one in 300 s
 
 A victim that is ahead of the one told by less than a sixteenth of the room, and the order behind the
@@ -209,7 +208,7 @@ def _weight_of_another_victim(told: Standing, now: Standing, snapshot: Snapshot)
         return max(now.weight, Weight.ORDINARY)
     lead_bytes = (ahead - behind) * snapshot.memory.page_size
     within_slack = now.headroom_bytes is not None and lead_bytes * SLACK < now.headroom_bytes
-    return max(now.weight.less(), Weight.MINOR) if within_slack else now.weight
+    return max(now.weight.less(), Weight.MINOR) if within_slack else max(now.weight, Weight.ORDINARY)
 
 
 def _points(identity: Identity, domain: Domain, snapshot: Snapshot) -> int | None:
