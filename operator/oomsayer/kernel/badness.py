@@ -4,12 +4,41 @@ Source: mm/oom_kill.c and fs/proc/base.c, 3.10 to 7.1.
 """
 
 from enum import Enum
+from typing import Protocol
 
 from oomsayer.kernel.era import Era
-from oomsayer.kernel.snapshot import OOM_SCORE_ADJ_MIN, Task
+from oomsayer.kernel.snapshot import OOM_SCORE_ADJ_MIN, Task, Unkillable
 
 
-def rss_swap_pgtables(task: Task, era: Era, page_size: int) -> int:
+class Scored(Protocol):
+    """What badness is made of: a Task, or what a log tells of one. Meanings as in Task."""
+
+    @property
+    def oom_score_adj(self) -> int:
+        """-1000 to 1000."""
+
+    @property
+    def rss_pages(self) -> int:
+        """Resident pages."""
+
+    @property
+    def swap_pages(self) -> int:
+        """Swapped pages."""
+
+    @property
+    def pgtables_bytes(self) -> int:
+        """Page tables."""
+
+    @property
+    def unkillable(self) -> Unkillable | None:
+        """Why it is never chosen."""
+
+    @property
+    def cap_sys_admin(self) -> bool:
+        """Whether it holds CAP_SYS_ADMIN."""
+
+
+def rss_swap_pgtables(task: Scored, era: Era, page_size: int) -> int:
     """The part of a process's badness that no domain changes: resident, swapped and page-table pages.
 
     Up to 4.16 a CAP_SYS_ADMIN process is forgiven 3 % of it.
@@ -20,7 +49,7 @@ def rss_swap_pgtables(task: Task, era: Era, page_size: int) -> int:
     return pages
 
 
-def unkillable(task: Task) -> bool:
+def unkillable(task: Scored) -> bool:
     """Whether the scan skips the process, or oom_badness() gives LONG_MIN (0 before 5.9)."""
     return task.unkillable is not None or task.oom_score_adj == OOM_SCORE_ADJ_MIN
 
@@ -40,7 +69,7 @@ def oom_evaluate_task(task: Task) -> Evaluation:
     return Evaluation.SKIP if unkillable(task) else Evaluation.CONSIDER
 
 
-def oom_badness(task: Task, totalpages: int, era: Era, page_size: int) -> int | None:
+def oom_badness(task: Scored, totalpages: int, era: Era, page_size: int) -> int | None:
     """How bad a process is in a domain of `totalpages`, in pages; None for one that is never chosen.
 
     The division comes before the multiplication, as in the kernel: in a domain of fewer than

@@ -13,6 +13,7 @@ from oomsayer.kernel.oomreport import OomReport, TaskRow
 from oomsayer.kernel.reportchoice import (
     Ranked,
     Reading,
+    Scorable,
     candidates,
     presumed_root,
     rank,
@@ -32,7 +33,7 @@ from oomsayer.kernel.reportfacts import (
     who_was_killed,
     without_swap,
 )
-from oomsayer.kernel.snapshot import OOM_SCORE_ADJ_MIN, Task
+from oomsayer.kernel.snapshot import OOM_SCORE_ADJ_MIN
 
 UNDETERMINED = "undetermined"
 """Said of a deviation whose reason the report does not tell."""
@@ -304,31 +305,31 @@ def _change(
     follower = following or runner_up
     first, task = victim.task, follower.task
 
-    def loses(changed: Task) -> bool:
+    def loses(changed: Scorable) -> bool:
         return rank([victim._replace(task=changed), runner_up], reading)[0].order == runner_up.order
 
-    def wins(changed: Task) -> bool:
+    def wins(changed: Scorable) -> bool:
         return rank([victim, follower._replace(task=changed)], reading)[0].order == follower.order
 
     gap = (victim.points or 0) - (runner_up.points or 0)
     chase = (victim.points or 0) - (follower.points or 0)
     step = max(total // 1000, 1)
     down = _least(
-        lambda by: loses(replace(first, oom_score_adj=first.oom_score_adj - by)),
+        lambda by: loses(first._replace(oom_score_adj=first.oom_score_adj - by)),
         first.oom_score_adj - OOM_SCORE_ADJ_MIN,
         gap // step,
     )
     up = _least(
-        lambda by: wins(replace(task, oom_score_adj=task.oom_score_adj + by)),
+        lambda by: wins(task._replace(oom_score_adj=task.oom_score_adj + by)),
         OOM_SCORE_ADJ_MAX - task.oom_score_adj,
         chase // step,
     )
     less = _least(
-        lambda by: loses(replace(first, rss_pages=first.rss_pages - by)),
+        lambda by: loses(first._replace(rss_pages=first.rss_pages - by)),
         first.rss_pages + first.swap_pages,
         gap,
     )
-    more = _least(lambda by: wins(replace(task, rss_pages=task.rss_pages + by)), total, chase)
+    more = _least(lambda by: wins(task._replace(rss_pages=task.rss_pages + by)), total, chase)
     return Change(
         runner_up=runner_up,
         victim_oom_score_adj=None if down is None else first.oom_score_adj - down,

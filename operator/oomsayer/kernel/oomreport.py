@@ -467,10 +467,16 @@ class OomReportReader:
         if len(self._sources) > _ONE_WRITER:
             return at
         match = table.line.match(lines, at, end)
+        rows, row = report.rows, table.row
         while match is not None:
-            self._add_row(source, report, table.row(match))
+            if len(rows) < MOST_ROWS:
+                # A copy of a row says the same.
+                rows.setdefault(int(match[1]), row(match))
+            else:
+                report.rows_dropped += 1
             at = match.end()
             match = table.line.match(lines, at, end)
+        source.idle = 0
         return at
 
     def _ahead_to_table(self, lines: bytes, at: int, end: int) -> int:

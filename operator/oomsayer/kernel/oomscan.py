@@ -13,7 +13,7 @@ from oomsayer.kernel.oomreport import MOST_BYTES_A_LINE, OomReport, OomReportRea
 BLOCK_BYTES = 256 * 1024
 """A good size to read by: it fits a processor's cache."""
 _EDGE_BYTES = 128 * 1024
-_HEADER = b" invoked oom-killer"
+_HEADER = b" invoked oom-killer: gfp_mask=0x"
 _KILLED = b"Killed process "
 
 

@@ -1,14 +1,24 @@
 """The choice of an OOM report, made again from its table."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 from oomsayer.kernel.badness import oom_badness, unkillable
 from oomsayer.kernel.era import Era, Tie
 from oomsayer.kernel.oomreport import OomReport, TaskRow
 from oomsayer.kernel.reportfacts import ENDLESS, ReportDomain, Span, victim_pid
-from oomsayer.kernel.snapshot import ROOT, Task, Unkillable
+from oomsayer.kernel.snapshot import Unkillable
+
+
+class Scorable(NamedTuple):
+    """A row as oom_badness() takes it. A tuple, not a Task: it is made for every row of every report."""
+
+    oom_score_adj: int
+    rss_pages: int
+    swap_pages: int
+    pgtables_bytes: int
+    unkillable: Unkillable | None = None
+    cap_sys_admin: bool = False
 
 
 class Ranked(NamedTuple):
@@ -23,7 +33,7 @@ class Ranked(NamedTuple):
     """
 
     row: TaskRow
-    task: Task
+    task: Scorable
     points: int | None
     eligible: bool
     order: int
@@ -50,7 +60,7 @@ class Reading(NamedTuple):
     page_size: int
     why: str = ""
 
-    def points(self, task: Task, totalpages: int) -> int | None:
+    def points(self, task: Scorable, totalpages: int) -> int | None:
         """A task's badness where totalpages is so many."""
         return oom_badness(task, totalpages, self.era, self.page_size)
 
@@ -67,16 +77,8 @@ def candidates(report: OomReport, page_size: int) -> list[Ranked]:
         # Killed lately and still listed: its memory was reaped, or the scan would have waited for it.
         if before and row.pid not in now and before.get(row.pid) == row.comm:
             barred = Unkillable.OOM_SKIP
-        task = Task(
-            row.tgid,
-            0,
-            row.comm,
-            ROOT,
-            row.oom_score_adj,
-            row.rss_pages,
-            row.swap_pages or 0,
-            row.pgtables * unit,
-            unkillable=barred,
+        task = Scorable(
+            row.oom_score_adj, row.rss_pages, row.swap_pages or 0, row.pgtables * unit, unkillable=barred
         )
         rows.append(Ranked(row, task, None, not unkillable(task), order))
     return rows
@@ -92,7 +94,7 @@ def rank(table: Iterable[Ranked], reading: Reading) -> list[Ranked]:
     for candidate in table:
         row, task, _, _, order = candidate
         if bonus:
-            task = replace(task, cap_sys_admin=reading.root(row))
+            task = task._replace(cap_sys_admin=reading.root(row))
         points = reading.points(task, total)
         told = points if known is not None or not row.oom_score_adj else None
         keyed.append(
@@ -151,7 +153,7 @@ def settled_by_score(report: OomReport, table: Sequence[Ranked], reading: Readin
         (total, flag)
         for total in sorted({span.least, span.most or 0} - {0})
         for flag in flags
-        if _score(replace(chosen.task, cap_sys_admin=flag), total, reading) == score
+        if _score(chosen.task._replace(cap_sys_admin=flag), total, reading) == score
     ]
     if len({total for total, _ in fits}) != 1:
         return reading
@@ -163,7 +165,7 @@ def settled_by_score(report: OomReport, table: Sequence[Ranked], reading: Readin
     return settled._replace(root=lambda row: capable if row.pid == known else presumed(row))
 
 
-def _score(task: Task, totalpages: int, reading: Reading) -> int | None:
+def _score(task: Scorable, totalpages: int, reading: Reading) -> int | None:
     """The score of "Kill process ... score": per mille of totalpages."""
     points = reading.points(task, totalpages)
     return None if points is None else points * 1000 // totalpages
