@@ -77,3 +77,12 @@ def test_the_kernel_is_asked_again_only_when_somebody_is_new() -> None:
     assert sharing.sharers(processes, anew=True) == ({10: 10, 11: 10}, [])
     sharing.sharers([*processes[1:], a_process(10, comm="execd")], anew=False)
     assert kernel.calls > asked * 2
+
+
+def test_exited_leaders_are_compared_through_their_threads() -> None:
+    one, other = a_process(10), a_process(20)
+    one.tid, other.tid = 11, 21
+    # kcmp compares what the leaders have: nothing, which is the same.
+    kernel = Kernel({10: 0, 20: 0, 11: 1, 21: 2})
+
+    assert Sharing(kernel.compare).sharers([one, other], anew=True) == ({}, [])

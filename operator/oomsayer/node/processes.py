@@ -47,6 +47,7 @@ class Process:
         cgroup: as its cgroup file gives it, None where that could not be read.
         placed: whether that cgroup was found in the tree; if not it is read anew.
         revision: changes with any of the numbers above.
+        tid: of a live thread where the leader has exited, else 0.
     """
 
     pid: int
@@ -58,6 +59,7 @@ class Process:
     cgroup: str | None = None
     placed: bool = False
     revision: int = 0
+    tid: int = 0
 
 
 @dataclass(slots=True)
@@ -230,6 +232,7 @@ class ProcessTable:
         if entry.samples <= _YOUNG or due or not process.placed or process.stat.comm != stat.comm:
             process.cgroup = self._cgroup(pid)
         process.rss_pages, process.stat, process.status = rss, stat, status
+        process.tid = 0 if place == str(pid) else int(place.rpartition("/")[2])
         entry.process = process
 
     def _cgroup(self, pid: int) -> str | None:

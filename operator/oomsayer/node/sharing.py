@@ -5,7 +5,7 @@ equal are taken to share: a fork copies no file pages, so its counters differ fr
 processes equal counters prove nothing: idle workers of one program look alike.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cmp_to_key
 
 from oomsayer.node.kcmp import Compare, Order
@@ -44,10 +44,11 @@ class Sharing:
                 continue
             found: dict[int, int] | None = None
             if self._compare is not None:
-                identities = tuple((p.pid, p.stat.start_time, p.stat.comm) for p in group)
+                identities = tuple((p.tid or p.pid, p.stat.start_time, p.stat.comm) for p in group)
                 found = None if anew else self._known.get(identities)
                 if found is None:
-                    found = _proved([process.pid for process in group], self._compare)
+                    # An exited leader has no memory: two of them would pass for sharers.
+                    found = _proved({p.tid or p.pid: p.pid for p in group}, self._compare)
                 known[identities] = found
                 shared.update((pid, mm) for pid, mm in found.items() if mm)
             assumed.extend(_assumed([p for p in group if found is None or p.pid not in found], shared))
@@ -55,12 +56,18 @@ class Sharing:
         return shared, assumed
 
 
-def _proved(pids: list[int], compare: Compare) -> dict[int, int]:
-    """By pid that kcmp may be asked about: the lowest pid of those who share its memory, 0 for one alone."""
-    open_to_us = [pid for pid in pids if compare(pid, pid) is Order.SAME]
-    proved = dict.fromkeys(open_to_us, 0)
+def _proved(threads: Mapping[int, int], compare: Compare) -> dict[int, int]:
+    """By pid that kcmp may be asked about: the lowest pid of those who share its memory, 0 for one alone.
+
+    Args:
+        threads: by a thread that has the memory of its process, the pid of that.
+        compare: kcmp.
+    """
+    open_to_us = [tid for tid in threads if compare(tid, tid) is Order.SAME]
+    proved = {threads[tid]: 0 for tid in open_to_us}
     for run in _runs(open_to_us, compare):
-        proved.update(dict.fromkeys(run, min(run)))
+        pids = [threads[tid] for tid in run]
+        proved.update(dict.fromkeys(pids, min(pids)))
     return proved
 
 
