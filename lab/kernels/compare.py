@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from lab.kernels.scenario import Scenario
+from lab.kernels.scenario import NO_CONTROLLER, Scenario
 from oomsayer.kernel.era import detect
 from oomsayer.kernel.oomlog import OomKill, oom_kills
 
@@ -71,7 +71,7 @@ def compare(scenario: Scenario, result: Mapping[str, Any]) -> Outcome:
     else:
         domain = next(d for d in result["prediction"]["domains"] if d["path"] == scenario.domain)
         cgroups = {int(pid): path for pid, path in result["cgroups"].items()}
-        _Comparison(domain["order"], kills, precision(scenario, result), cgroups, outcome).run(result)
+        _Comparison(domain, kills, precision(scenario, result), cgroups, outcome).run(result)
     return outcome
 
 
@@ -95,13 +95,15 @@ class _Comparison:
 
     def __init__(
         self,
-        predicted: Sequence[Mapping[str, Any]],
+        domain: Mapping[str, Any],
         kills: Sequence[OomKill],
         hidden: Mapping[int, int],
         cgroups: Mapping[int, str],
         outcome: Outcome,
     ) -> None:
-        self._left = list(predicted)
+        self._left: list[Mapping[str, Any]] = list(domain["order"])
+        told = [*self._left, domain["runner_up"]] if domain["runner_up"] else self._left
+        self._points: dict[int, int] = {each["pid"]: each["points"] for each in told}
         self._kills = kills
         self._hidden = hidden
         self._cgroups = cgroups
@@ -149,18 +151,19 @@ class _Comparison:
         if best["pid"] == pid:
             return best, Match.RIGHT
         entry = next((each for each in self._left if pid in (each["pid"], *each["kill_set"])), None)
-        if entry is not None:
-            hidden = self._hidden.get(best["pid"], 0) + self._hidden.get(pid, 0)
-            # Who is in a kill set without being a victim has no points of its own in the prediction.
-            margin = best["points"] - entry["points"]
-            same_memcg = (
-                best["cgroup"] == entry["cgroup"] and self._cgroups[best["pid"]] != self._cgroups[pid]
-            )
-            if (hidden and margin <= hidden) or (margin == 0 and same_memcg):
-                return entry, Match.EXCLUDED
-        shown = f"{pid} ({entry['points']} points)" if entry else str(pid)
+        points = self._points.get(pid)
+        if entry is not None and points is not None and self._too_close(best, pid, points):
+            return entry, Match.EXCLUDED
+        shown = str(pid) if points is None else f"{pid} ({points} points)"
         self._miss(f"predicted {best['pid']} ({best['points']} points), the kernel chose {shown}")
         return None, Match.WRONG
+
+    def _too_close(self, best: Mapping[str, Any], pid: int, points: int) -> bool:
+        margin = best["points"] - points
+        one, other = self._cgroups[best["pid"]], self._cgroups[pid]
+        unseen_order = one != other and one.removesuffix(NO_CONTROLLER) == other.removesuffix(NO_CONTROLLER)
+        hidden = self._hidden[best["pid"]] + self._hidden[pid]
+        return (margin == 0 and unseen_order) or (hidden > 0 and margin <= hidden)
 
     def _same_dead(
         self, chosen: Sequence[Mapping[str, Any]], gone: AbstractSet[int], alive: AbstractSet[int]

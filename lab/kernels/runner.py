@@ -16,7 +16,7 @@ from lab.kernels.vm import play
 from lab.progress import say
 
 SEED = 20261124
-SCENARIOS = 40
+SCENARIOS = 30
 _DEATHS = 3
 
 

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, field, replace
 from random import Random
 
 ROOT = "/"
+NO_CONTROLLER = "/container"
+"""How the paths of cgroups end that have no memory controller: as below crun's scopes."""
 PAGE = 4096
 MACHINE_MIB = 512
 SWAP_MIB = 96
@@ -208,7 +210,7 @@ class _Generator:
         self._leaves.append(_Leaf(path, adj))
         # crun keeps the processes one level down, where no memory controller is.
         if self._chance(0.15):
-            self._leaves.append(_Leaf(self._mkdir(f"{path}/container", delegate=False), adj))
+            self._leaves.append(_Leaf(self._mkdir(path + NO_CONTROLLER, delegate=False), adj))
 
     def _adj(self, qos: str) -> int:
         if qos == "besteffort":
@@ -332,7 +334,8 @@ class _Generator:
         if kind == "fork":
             return [], [*threaded, f"fork={number}"], cost + number * copy
         if kind == "pidns":
-            return [f"pidns={number - 1}"], threaded, cost + number * copy
+            own = random.choice((adj, adj, min(1000, adj + 10), _NEVER_ADJ))
+            return [f"pidns={number - 1}:{own}"], threaded, cost + number * copy
         if kind == "vfork":
             return [], [*threaded, f"vfork={random.choice((adj, 1000, 1000, -1000))}"], cost + copy
         if kind == "sharer":
@@ -347,7 +350,7 @@ class _Generator:
             charged = sum(leaf.charged for leaf in self._leaves if _within(leaf.path, path))
             if path == domain:
                 pages = limit_pages
-            elif path.endswith(("/filler", "/container")) or self._chance(0.4):
+            elif path.endswith(("/filler", NO_CONTROLLER)) or self._chance(0.4):
                 continue
             elif domain != ROOT and _within(domain, path):
                 pages = limit_pages + charged + random.randint(8000, 60000)
@@ -368,7 +371,7 @@ class _Generator:
     def _swap_limits(self) -> None:
         random = self._random
         for path, files in self._files.items():
-            if path.endswith("/container"):
+            if path.endswith(NO_CONTROLLER):
                 continue
             allowed = random.choice((None, None, "max", "0", str(random.randint(1, SWAP_MIB) << 20)))
             if allowed is not None:
@@ -384,7 +387,7 @@ class _Generator:
 
 def _unkillable(process: Process) -> int:
     special = sum(argument.startswith(("vfork=", "sharer=")) for argument in process.arguments)
-    children = sum(argument.startswith("pidns=") for argument in process.arguments)
+    children = 3 * sum(argument.startswith("pidns=") for argument in process.arguments)
     return special + children + (process.adj == _NEVER_ADJ)
 
 

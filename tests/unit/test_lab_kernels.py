@@ -37,8 +37,8 @@ def played(
         "log": log,
         "steps": steps,
         "threads": {str(pid): 1 for pid in range(10, 20)},
-        "cgroups": {str(pid): f"/c/{pid % 2}" for pid in range(10, 20)},
-        "prediction": {"domains": [{"path": "/c", "order": order}]},
+        "cgroups": {str(pid): "/c" if pid % 2 else "/c/container" for pid in range(10, 20)},
+        "prediction": {"domains": [{"path": "/c", "order": order, "runner_up": None}]},
     }
 
 

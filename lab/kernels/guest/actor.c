@@ -17,7 +17,8 @@
  *   sharer=PATH     a process that shares this one's memory, in the cgroup directory PATH; may be repeated
  *   vfork=ADJ       a child in vfork, with that oom_score_adj of its own
  *   leader=exit     the first thread leaves, another lives on
- *   pidns=N         everything happens in the first process of a new PID namespace, which has N children
+ *   pidns=N:ADJ     everything happens in the first process of a new PID namespace; it has N children with
+ *                   an oom_score_adj of their own
  *
  * Fill's commands, one a line: "grow N" adds N bytes; "until-kill" goes on until the kernel has killed
  * somebody. It answers "ok", "kill", "full" (the write failed) in one line.
@@ -44,9 +45,9 @@
 
 static const char *sharer_cgroups[SHARERS];
 static int sharers, threads, forks, leader_exits;
-static long pid_namespace = -1;
+static const char *pid_namespace;
 static const char *vfork_adj;
-static atomic_int arrived;
+static atomic_int arrived, *children_ready;
 
 static void die(const char *what)
 {
@@ -205,16 +206,23 @@ static void start_threads(void)
 		usleep(1000);
 }
 
-static void fork_children(long count)
+static void fork_children(long count, const char *adj)
 {
 	for (long i = 0; i < count; i++) {
 		pid_t child = fork();
 
 		if (child < 0)
 			die("fork");
-		if (child == 0)
+		if (child == 0) {
+			if (adj)
+				write_file("/proc/self/oom_score_adj", adj);
+			atomic_fetch_add(children_ready, 1);
 			sleep_for_ever();
+		}
 	}
+	while (atomic_load(children_ready) < count)
+		usleep(1000);
+	atomic_store(children_ready, 0);
 }
 
 static void enter_pid_namespace(void)
@@ -266,7 +274,7 @@ static int hold(char **arguments)
 		die("standard input");
 	for (char **each = arguments; *each; each++)
 		if (!strncmp(*each, "pidns=", 6)) {
-			pid_namespace = atol(*each + 6);
+			pid_namespace = *each + 6;
 			enter_pid_namespace();
 		}
 	for (char **each = arguments; *each; each++) {
@@ -277,9 +285,10 @@ static int hold(char **arguments)
 		*equals = '\0';
 		take(*each, equals + 1);
 	}
-	fork_children(forks);
-	if (pid_namespace > 0)
-		fork_children(pid_namespace);
+	children_ready = (atomic_int *)map(PAGE, MAP_SHARED | MAP_ANONYMOUS, -1);
+	fork_children(forks, NULL);
+	if (pid_namespace)
+		fork_children(atol(pid_namespace), strchr(pid_namespace, ':') + 1);
 	start_threads();
 	for (int i = 0; i < sharers; i++)
 		clone_sharing(sharer, sharer_cgroups[i], 0);
