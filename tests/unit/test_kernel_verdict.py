@@ -214,6 +214,34 @@ def test_a_cgroup_without_the_killer_hangs() -> None:
     assert "hang" in verdict.assumptions[-1]
 
 
+def containers(seed: int, era: Era) -> Snapshot:
+    """Pods of containers that die as wholes, by memory.oom.group or with their first process, often level."""
+    rng = random.Random(seed)
+    pods = tuple(Memcg(f"/p{n}", inode=rng.randrange(999), max_bytes=1 << 30) for n in range(4))
+    homes = tuple(Memcg(f"/p{n % 4}/{n}", 1000 + n, 1 << 28, oom_group=rng.random() < 0.5) for n in range(24))
+    most_pages = rng.choice((3, 40, 5000))
+    tasks = []
+    for pid in range(10, 130):
+        first = 10 + (pid - 10) % 24 if rng.random() < 0.9 else 0
+        adj = rng.choice((0, 900)) if rng.random() < 0.1 else pid % 2 * 1000
+        task = process(pid, rng.randrange(most_pages), adj, homes[(pid - 10) % 24].path)
+        tasks.append(replace(task, reaper=first if seed % 2 else 0, mm=int(rng.random() < 0.02)))
+    return replace(node(*tasks, memcgs=pods + homes), era=era)
+
+
+@pytest.mark.parametrize("era", ERAS, ids=lambda e: e.name)
+def test_containers_that_die_as_wholes_leave_room_for_the_next(era: Era) -> None:
+    for seed in range(16):
+        snapshot = containers(seed, era)
+        for verdict in verdicts(snapshot, DEPTH):
+            expected = [
+                step for step, _ in zip(cascade(snapshot, verdict.domain), range(DEPTH), strict=False)
+            ]
+            got = [(k.victim.task.pid, k.victim.points, set(k.kill_set.pids)) for k in verdict.order]
+            assert got == expected, f"seed {seed}, {verdict.domain}"
+            assert runner_up(verdict) == second(snapshot, verdict), f"seed {seed}, {verdict.domain}"
+
+
 def test_the_kill_order_of_many_processes_is_found_among_few() -> None:
     rng = random.Random(7)
     memcgs = tuple(

@@ -10,15 +10,16 @@ Source: mem_cgroup_scan_tasks() in mm/memcontrol.c, mem_cgroup_get_oom_group() l
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from heapq import nlargest
 from operator import attrgetter
 from typing import TypeVar
 
 from oomsayer.kernel.badness import rss_swap_pgtables
 from oomsayer.kernel.pidns import takes_its_cgroup, zap_pid_ns_processes
-from oomsayer.kernel.snapshot import OOM_SCORE_ADJ_MIN, ROOT, Memcg, Snapshot, Task, Unkillable, parent_path
+from oomsayer.kernel.snapshot import OOM_SCORE_ADJ_MIN, ROOT, Snapshot, Task, Unkillable, parent_path
 
 INDEX_BITS = 24
 """An entry is `points << INDEX_BITS | place in Snapshot.tasks`: one integer, since those sort fastest.
@@ -46,6 +47,7 @@ class Hierarchy:
         shortlists: by cgroup path, what an OOM there would choose from.
         sharers: by Task.mm, the processes that share one memory.
         namespaces: by Task.reaper, everybody else who ends with it.
+        outlived: places in Snapshot.tasks of those that are never chosen, since their reaper is before them.
         known_members: what group_members() found so far.
     """
 
@@ -54,6 +56,7 @@ class Hierarchy:
     shortlists: Mapping[str, Shortlist]
     sharers: Mapping[int, list[Task]]
     namespaces: Mapping[int, list[Task]]
+    outlived: Collection[int]
     known_members: dict[str, list[int]] = field(default_factory=dict)
 
     @cached_property
@@ -163,21 +166,21 @@ def dies_with_sharer(task: Task) -> bool:
 
 def arrange(snapshot: Snapshot, depth: int) -> Hierarchy:
     """Arrange a snapshot so that the first `depth` victims of every domain can be told."""
-    sharers = _grouped((task for task in snapshot.tasks if task.mm), attrgetter("mm"))
-    namespaces = zap_pid_ns_processes(snapshot.tasks)
+    bound = [task for task in snapshot.tasks if task.mm or task.reaper]
+    sharers = _grouped((task for task in bound if task.mm), attrgetter("mm"))
+    namespaces = zap_pid_ns_processes(bound)
     shortlists = _scan(snapshot)
-    outlived = _leave_out_outlived(shortlists, namespaces, snapshot) if snapshot.era.signed else 0
+    outlived = _outlived(shortlists, namespaces, snapshot.tasks) if namespaces else set()
     # One victim may take all of these along, and the runner-up may be one more than the victims.
-    spare = 1 + sum(map(len, sharers.values())) + sum(map(len, namespaces.values())) - outlived
-    grouped = any(memcg.oom_group for memcg in snapshot.memcgs.values())
+    spare = 1 + sum(map(len, sharers.values())) + _entangled(namespaces, bound)
     # Unsigned badness has a floor of 1, at which pages no longer tell processes apart: keep all.
-    if snapshot.era.signed:
-        _merge_upwards(shortlists, snapshot.memcgs, depth + spare, 1 + spare)
-        enough = len(snapshot.tasks) if grouped else depth + spare
-    else:
-        enough = len(snapshot.tasks)
-        _merge_upwards(shortlists, snapshot.memcgs, enough, enough)
-    return Hierarchy(snapshot, enough, shortlists, sharers, namespaces)
+    if not snapshot.era.signed:
+        outlived, spare = set(), len(snapshot.tasks)
+    groups = any(memcg.oom_group for memcg in snapshot.memcgs.values())
+    enough = len(snapshot.tasks) if groups else depth + spare
+    hierarchy = Hierarchy(snapshot, enough, shortlists, sharers, namespaces, outlived)
+    _merge_upwards(hierarchy, depth, spare)
+    return hierarchy
 
 
 def _grouped(tasks: Iterable[Task], key: Callable[[Task], Key]) -> dict[Key, list[Task]]:
@@ -202,59 +205,100 @@ def _scan(snapshot: Snapshot) -> defaultdict[str, Shortlist]:
     return shortlists
 
 
-def _leave_out_outlived(
-    shortlists: defaultdict[str, Shortlist], namespaces: Mapping[int, list[Task]], snapshot: Snapshot
-) -> int:
-    """Take those out who are never chosen: in one cgroup, at one oom_score_adj, less bad than their reaper.
+def _outlived(
+    shortlists: Mapping[str, Shortlist], namespaces: Mapping[int, list[Task]], tasks: Sequence[Task]
+) -> set[int]:
+    """Places of those never chosen: in one cgroup, at one oom_score_adj, less bad than their reaper.
 
-    It goes before them in every domain and takes them along. The worst of them stays: it may be runner-up.
-
-    Returns:
-        How many there are, the ones that stay included.
+    It goes before them in every domain and takes them along.
     """
-    if not namespaces:
-        return 0
-    places = {task.pid: index for index, task in enumerate(snapshot.tasks)}
-    outlived = 0
-    for reaper, inside in namespaces.items():
-        first = snapshot.tasks[places[reaper]] if reaper in places else None
-        if first is None:
-            continue
-        entries = shortlists[first.memcg][first.oom_score_adj]
-        own = next((entry for entry in entries if entry & INDEX_MASK == places[reaper]), None)
-        if own is None:
-            continue  # it is never chosen itself, or outlived by the reaper of an outer namespace
-        kind = (first.memcg, first.oom_score_adj)
-        here = {places[task.pid] for task in inside if (task.memcg, task.oom_score_adj) == kind}
-        less = [e for e in entries if e >> INDEX_BITS < own >> INDEX_BITS and e & INDEX_MASK in here]
-        outlived += len(less)
-        if len(less) > 1:
-            dropped = set(less) - {max(less)}
-            entries[:] = [entry for entry in entries if entry not in dropped]
-    return outlived
+    found: set[int] = set()
+    for shortlist in shortlists.values():
+        for entries in shortlist.values():
+            pids = [(tasks[entry & INDEX_MASK].pid, entry >> INDEX_BITS) for entry in entries]
+            reapers = {pid: points for pid, points in pids if pid in namespaces}
+            if reapers:
+                found.update(
+                    entry & INDEX_MASK
+                    for entry in entries
+                    if entry >> INDEX_BITS < reapers.get(tasks[entry & INDEX_MASK].reaper, 0)
+                )
+    return found
 
 
-def _merge_upwards(
-    shortlists: defaultdict[str, Shortlist], memcgs: Mapping[str, Memcg], keep: int, keep_of_group: int
-) -> None:
+def _entangled(namespaces: Mapping[int, list[Task]], tasks: Iterable[Task]) -> int:
+    """How many could be taken along by a reaper without being outlived by it: in other cgroups, say.
+
+    Nobody who is bad enough to be chosen before a reaper in the same place, unless that may itself be
+    taken along before its turn.
+    """
+    first = {task.pid: task for task in tasks if task.pid in namespaces}
+    nested = {task.pid for inside in namespaces.values() for task in inside if task.pid in first}
+    count = 0
+    for pid, inside in namespaces.items():
+        reaper = first.get(pid)
+        if reaper is None or reaper.mm or pid in nested:
+            count += len(inside)
+        else:
+            memcg, adj = reaper.memcg, reaper.oom_score_adj
+            count += sum(t.reaper != pid or t.memcg != memcg or t.oom_score_adj != adj for t in inside)
+    return count
+
+
+def _merge_upwards(hierarchy: Hierarchy, depth: int, spare: int) -> None:
     """Shorten each cgroup's shortlist and add it to its parent's.
 
-    A path is longer than its parent's, so the longest come first. Where one dies for all, the first
-    two of each oom_score_adj are enough: a victim and a runner-up.
+    Where one dies for all, a victim and a runner-up are enough. Above that, each victim may take along
+    all that was left there: shorten() leaves at most twice what it was told, and two of those outlived.
     """
-    for path in sorted(memcgs, key=len, reverse=True):
+    shortlists, memcgs = hierarchy.shortlists, hierarchy.snapshot.memcgs
+    of_group = 1 + spare
+    above_groups = _ancestors(memcg.path for memcg in memcgs.values() if memcg.oom_group)
+    for path in sorted(memcgs, key=len, reverse=True):  # a path is longer than its parent's
+        if memcgs[path].oom_group:
+            keep = of_group
+        else:
+            keep = spare + depth * (2 * of_group + 2 if path in above_groups else 1)
         shortlist = shortlists[path]
-        keep_here = keep_of_group if memcgs[path].oom_group else keep
         for entries in shortlist.values():
-            shorten(entries, keep_here)
+            shorten(entries, keep, hierarchy)
         if path != ROOT:
             above = shortlists[parent_path(path)]
             for adj, entries in shortlist.items():
                 above[adj] += entries
 
 
-def shorten(entries: list[int], keep: int) -> None:
-    """Sort, and leave the worst `keep` and those level with them: each domain breaks ties by its own scan."""
+def _ancestors(paths: Iterable[str]) -> set[str]:
+    found: set[str] = set()
+    for path in paths:
+        above = parent_path(path)
+        while above not in found:
+            found.add(above)
+            above = parent_path(above)
+    return found
+
+
+def shorten(entries: list[int], keep: int, hierarchy: Hierarchy) -> None:
+    """Sort, and leave the worst `keep`, be it by the node's scan or by a memory cgroup's."""
     entries.sort()
+    if hierarchy.outlived and len(entries) > 1:
+        keep += _leave_out_outlived(entries, hierarchy)
     if len(entries) > keep:
-        del entries[: bisect_left(entries, entries[-keep] >> INDEX_BITS << INDEX_BITS)]
+        del entries[: bisect_left(entries, _level(entries[-keep]))]
+    if len(entries) > 2 * keep:
+        walked = nlargest(keep, entries, key=lambda entry: (entry >> INDEX_BITS, hierarchy.walk(entry)))
+        entries[:] = sorted({*entries[-keep:], *walked})
+
+
+def _leave_out_outlived(entries: list[int], hierarchy: Hierarchy) -> int:
+    """Of those outlived, leave only the one that may be second, in either scan; returns how many stay."""
+    level = bisect_left(entries, _level(entries[-2]))
+    followers = [entry for entry in entries[level:] if entry & INDEX_MASK in hierarchy.outlived]
+    stay = {max(followers), max(followers, key=hierarchy.walk)} if followers else ()
+    entries[:] = [e for e in entries if e & INDEX_MASK not in hierarchy.outlived or e in stay]
+    return len(stay)
+
+
+def _level(entry: int) -> int:
+    """The least of all entries with the same points."""
+    return entry >> INDEX_BITS << INDEX_BITS

@@ -150,7 +150,7 @@ def _worst(domain: Domain, hierarchy: Hierarchy) -> list[int]:
     """Entries with the domain's points, worst first, the younger of two equals first."""
     shortlist = hierarchy.shortlists[domain.path]
     weight = domain.totalpages // 1000 << INDEX_BITS
-    least = _least_head(shortlist, weight, hierarchy.enough)
+    least = _least_head(shortlist, weight, hierarchy)
     worst: list[int] = []
     for adj, entries in shortlist.items():
         bonus = adj * weight
@@ -158,18 +158,17 @@ def _worst(domain: Domain, hierarchy: Hierarchy) -> list[int]:
             worst += [entry + bonus for entry in entries]
     if not hierarchy.snapshot.era.signed:
         worst = [max(entry, 1 << INDEX_BITS | entry & INDEX_MASK) for entry in worst]
-    shorten(worst, hierarchy.enough)
+    shorten(worst, hierarchy.enough, hierarchy)
     worst.reverse()
     return worst
 
 
-def _least_head(shortlist: Shortlist, weight: int, enough: int) -> int | None:
-    """Below this the worst of an oom_score_adj, and so all of it, is outdone by `enough` others."""
-    if len(shortlist) <= enough:
+def _least_head(shortlist: Shortlist, weight: int, hierarchy: Hierarchy) -> int | None:
+    """Below this the worst of an oom_score_adj, and so all of it, is outdone by enough others."""
+    if len(shortlist) <= hierarchy.enough:
         return None
-    heads = [entries[-1] + adj * weight for adj, entries in shortlist.items()]
-    shorten(heads, enough)
-    return heads[0]
+    heads = sorted(entries[-1] + adj * weight for adj, entries in shortlist.items())
+    return heads[-hierarchy.enough] >> INDEX_BITS << INDEX_BITS
 
 
 def _ties_as_scanned(entries: list[int], domain: Domain, hierarchy: Hierarchy) -> list[int]:
