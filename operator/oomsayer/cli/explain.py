@@ -1,5 +1,7 @@
 """`oomsayer explain`: why the OOM killer took the process that a kernel log says it took."""
 
+import os
+import stat
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable, Iterator
@@ -97,9 +99,13 @@ def _opened(path: str | None) -> tuple[str, BinaryIO]:
         return "standard input", open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)
     name = str(path)
     try:
-        return name, open(name, "rb", buffering=0)  # noqa: PTH123 - pathlib takes long to load
+        stream = open(name, "rb", buffering=0)  # noqa: PTH123, SIM115 - pathlib takes long to load; the caller closes
+        # /dev/kmsg would wait for the kernel's next word.
+        if stat.S_ISCHR(os.fstat(stream.fileno()).st_mode):
+            os.set_blocking(stream.fileno(), False)
     except OSError as error:
         raise UnreadableLogError(_why(name, error)) from error
+    return name, stream
 
 
 def _why(name: str, error: OSError) -> str:
@@ -119,7 +125,7 @@ def _blocks(stream: BinaryIO, name: str) -> Iterator[bytes]:
     """
     try:
         first = stream.read(BLOCK_BYTES) or b""
-        rest = iter(lambda: stream.read(BLOCK_BYTES), b"")
+        rest = iter(lambda: stream.read(BLOCK_BYTES) or b"", b"")
         if first.startswith(_GZIP):
             yield from _unzipped(first, rest, name)
             return

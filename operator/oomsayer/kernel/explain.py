@@ -215,6 +215,12 @@ def _alternatives(
             why="signed badness (5.9), which stable 5.4.144 and vendors brought to older kernels, gives the "
             f"kernel's choice: {release} does not show whether it has it",
         )
+    if reading.era.signed and _VENDOR.match(release):
+        yield reading._replace(
+            era=replace(reading.era, signed=False),
+            why="unsigned badness (before 5.9) gives the kernel's choice: "
+            f"{release} does not show which it has",
+        )
     told = open_reading.span
     if told.known is None and reading.span.known is not None:
         yield reading._replace(

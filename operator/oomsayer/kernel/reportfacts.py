@@ -25,6 +25,10 @@ _MOST_NODES = 1024
 _LONGEST_MASK = 4096
 _SUMMARY_SINCE = (5, 0)
 _SIGNED_STABLE = (5, 4, 144)
+_UBUNTU_SIGNED = 96
+"""Ubuntu's 5.4.0-96 is of January 2022; the kernels for clouds count from 1000 on."""
+_UBUNTU_CLOUD_FROM = 1000
+_UBUNTU_CLOUD_SIGNED = 1070
 
 
 class ReportDomain(StrEnum):
@@ -203,7 +207,21 @@ def rules_of(report: OomReport, missing: Missing) -> tuple[Era | None, str | Non
     era = _without_child_step(detection.era, report)
     if _stable_release(report.kernel or "") >= _SIGNED_STABLE and version == _SIGNED_STABLE[:2]:
         era = era_named("E5")
+    elif _ubuntu_with_signed_badness(report.kernel or ""):
+        missing.add(
+            "stable release: Ubuntu's number hides it; taken as 5.4.144 or later, with signed badness"
+        )
+        era = era_named("E5")
     return era, era.name, ()
+
+
+def _ubuntu_with_signed_badness(release: str) -> bool:
+    """Whether a release of Ubuntu's 5.4 is surely from after stable 5.4.144 (September 2021)."""
+    match = re.match(r"5\.4\.0-(\d{1,4})-", release)
+    if match is None:
+        return False
+    number = int(match[1])
+    return number >= (_UBUNTU_CLOUD_SIGNED if number >= _UBUNTU_CLOUD_FROM else _UBUNTU_SIGNED)
 
 
 def _stable_release(release: str) -> tuple[int, ...]:
