@@ -11,16 +11,19 @@ from lab.kernels.runner import SCENARIOS, SEED, Run, run
 _RUNS = pytest.StashKey[Sequence[Run]]()
 
 
-def asked_for() -> list[str]:
-    """The kernels to play on: all by default."""
-    return os.environ.get("OOMSAYER_KERNELS", "").split() or list(KERNELS)
+KERNELS_ASKED_FOR = os.environ.get("OOMSAYER_KERNELS", "").split() or list(KERNELS)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "kernel" in metafunc.fixturenames:
+        metafunc.parametrize("kernel", KERNELS_ASKED_FOR)
 
 
 @pytest.fixture(scope="session")
 def runs(pytestconfig: pytest.Config) -> dict[str, Run]:
     seed = int(os.environ.get("OOMSAYER_SEED") or SEED)
     scenarios = int(os.environ.get("OOMSAYER_SCENARIOS") or SCENARIOS)
-    done = run(asked_for(), seed, range(scenarios))
+    done = run(KERNELS_ASKED_FOR, seed, range(scenarios))
     pytestconfig.stash[_RUNS] = done
     return {each.kernel: each for each in done}
 

@@ -3,19 +3,16 @@
 import pytest
 from lab.kernels.compare import Match
 from lab.kernels.runner import Run
-from tests.kernel.conftest import asked_for
 
 pytestmark = pytest.mark.timeout(3600)  # the first test waits for all kernels
 
 
-@pytest.mark.parametrize("kernel", asked_for())
 def test_the_kernel_kills_whom_we_said(kernel: str, runs: dict[str, Run]) -> None:
     run = runs[kernel]
     assert list(run.complaints()) == []
     assert any(outcome.kills for outcome in run.outcomes)
 
 
-@pytest.mark.parametrize("kernel", asked_for())
 def test_hardly_anything_is_too_close_to_tell(kernel: str, runs: dict[str, Run]) -> None:
     outcomes = runs[kernel].outcomes
     excluded = [outcome for outcome in outcomes if Match.EXCLUDED in (outcome.first, outcome.order)]
