@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from oomsayer.kernel.badness import oom_badness
 from oomsayer.kernel.domain import Domain, DomainKind, domains, within
-from oomsayer.kernel.era import RssSource, Tie
+from oomsayer.kernel.era import Era, RssSource, Tie
 from oomsayer.kernel.hierarchy import (
     INDEX_BITS,
     INDEX_MASK,
@@ -289,7 +289,10 @@ def _confidence(
     if order and runner_up is not None:
         first = order[0]
         margin = first.victim.points - runner_up.points
-        precision = _precision_pages(first.victim.task, snapshot) + _precision_pages(runner_up.task, snapshot)
+        precision = 0
+        if _swaps(domain, snapshot):
+            both = (first.victim.task, runner_up.task)
+            precision = sum(_precision_pages(task, snapshot.era) for task in both)
         if margin <= precision:
             confidence = Confidence.LOW
             reasons.append(_too_close(first, runner_up, margin, precision))
@@ -329,13 +332,21 @@ def _why_nobody(domain: Domain, snapshot: Snapshot) -> str:
     return "no process here can be killed: allocations at the limit fail"
 
 
-def _precision_pages(task: Task, snapshot: Snapshot) -> int:
-    """How far a counter read from /proc may be from the killer's.
-
-    Nothing while no swap is in use. Measured with swap in use: up to 65 pages a thread where
-    counters are cached by thread (<= 6.1), up to 64 a process where they are per CPU (6.2-6.19).
-    """
+def _swaps(domain: Domain, snapshot: Snapshot) -> bool:
+    """Whether an OOM there comes after swapping, be it in use now or not."""
     memory = snapshot.memory
-    if memory.swap_free_bytes >= memory.swap_total_bytes or snapshot.era.since >= (7, 0):
+    if domain.kind is DomainKind.NODE:
+        return memory.swap_total_bytes > 0
+    limit = snapshot.memcgs[domain.path].max_bytes
+    return memory.swap_total_bytes > 0 if limit is None else domain.totalpages > limit // memory.page_size
+
+
+def _precision_pages(task: Task, era: Era) -> int:
+    """How far a counter read from /proc may be from the killer's once pages have been swapped.
+
+    Measured: up to 65 pages a thread where counters are cached by thread (<= 6.1), up to 64 a process
+    where they are per CPU (6.2-6.19), none where the killer adds them up (7.0).
+    """
+    if era.since >= (7, 0):
         return 0
-    return 64 if snapshot.era.rss_source is RssSource.STAT else 65 * task.threads
+    return 64 if era.rss_source is RssSource.STAT else 65 * task.threads
