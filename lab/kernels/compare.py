@@ -151,7 +151,8 @@ class _Comparison:
         if best["pid"] == pid:
             return best, Match.RIGHT
         entry = next((each for each in self._left if pid in (each["pid"], *each["kill_set"])), None)
-        points = self._points.get(pid)
+        # Who dies with the predicted victim anyway may have no points in the prediction.
+        points = self._points.get(pid, best["points"] if self._hidden[pid] and entry is best else None)
         if entry is not None and points is not None and self._too_close(best, pid, points):
             return entry, Match.EXCLUDED
         shown = str(pid) if points is None else f"{pid} ({points} points)"
