@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from lab.errors import LabError
 from lab.kernels.guestimage import KERNELS
 from lab.kernels.report import table
-from lab.kernels.runner import SCENARIOS, SEED, kept, run
+from lab.kernels.runner import JOBS, SCENARIOS, SEED, kept, run
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
         help="play this one alone; may be given several times",
     )
     parser.add_argument(
-        "--jobs", type=int, default=2, metavar="N", help="kernels at a time (default: %(default)s)"
+        "--jobs", type=int, default=JOBS, metavar="N", help="kernels at a time (default: %(default)s)"
     )
     return parser
 

@@ -22,7 +22,8 @@ class Match(Enum):
     EXCLUDED = "excluded"
     """Other than predicted, but no file shows what decided.
 
-    Either the margin is smaller than what the kernel's counters hide while it swaps. Or the two are level
+    Either the margin is smaller than what swapping moves: what the kernel's counters hide, and the shared
+    memory that the predicted victim maps, which counts no more once it is in swap. Or the two are level
     and in one memory cgroup, but in different cgroups below it that have no memory controller: the
     kernel scans those in the order in which somebody first entered them.
     """
@@ -70,24 +71,26 @@ def compare(scenario: Scenario, result: Mapping[str, Any]) -> Outcome:
         outcome.error = f"another domain ran out: {', '.join(strangers)}"
     else:
         domain = next(d for d in result["prediction"]["domains"] if d["path"] == scenario.domain)
-        cgroups = {int(pid): path for pid, path in result["cgroups"].items()}
-        _Comparison(domain, kills, precision(scenario, result), cgroups, outcome).run(result)
+        _Comparison(domain, kills, precision(scenario, result), result, outcome).run()
     return outcome
 
 
-def precision(scenario: Scenario, result: Mapping[str, Any]) -> dict[int, int]:
-    """By pid, how many pages the kernel's counters hide from every reader.
+def precision(scenario: Scenario, result: Mapping[str, Any]) -> dict[int, tuple[int, int]]:
+    """By pid, how many pages it may lose and gain before the OOM without anything to tell: none without swap.
 
-    None without swap. While it swaps: 65 a thread where a thread keeps counts of its own (up to 6.1), 64 a
-    process where a processor does (6.2 to 6.19), none where the killer adds them all up (7.0).
+    Counters drift, up to 6.1 by 65 pages a thread, where a thread keeps counts of its own, from 6.2 to 6.19
+    by 64 a process, where a processor does. And shared memory that goes to swap counts no more.
     """
     threads = {int(pid): number for pid, number in result["threads"].items()}
+    if not scenario.swap:
+        return dict.fromkeys(threads, (0, 0))
     since = detect(result["release"]).era.since
-    if not scenario.swap or since >= _EXACT_COUNTERS:
-        return dict.fromkeys(threads, 0)
-    if since >= _PER_CPU_COUNTERS:
-        return dict.fromkeys(threads, _PROCESS_PAGES)
-    return {pid: _THREAD_PAGES * number for pid, number in threads.items()}
+    found: dict[int, tuple[int, int]] = {}
+    for pid, number in threads.items():
+        drift = _THREAD_PAGES * number if since < _PER_CPU_COUNTERS else _PROCESS_PAGES
+        drift = 0 if since >= _EXACT_COUNTERS else drift
+        found[pid] = (drift + result["shmem_pages"][str(pid)], drift)
+    return found
 
 
 class _Comparison:
@@ -97,8 +100,8 @@ class _Comparison:
         self,
         domain: Mapping[str, Any],
         kills: Sequence[OomKill],
-        hidden: Mapping[int, int],
-        cgroups: Mapping[int, str],
+        hidden: Mapping[int, tuple[int, int]],
+        result: Mapping[str, Any],
         outcome: Outcome,
     ) -> None:
         self._left: list[Mapping[str, Any]] = list(domain["order"])
@@ -106,10 +109,12 @@ class _Comparison:
         self._points: dict[int, int] = {each["pid"]: each["points"] for each in told}
         self._kills = kills
         self._hidden = hidden
-        self._cgroups = cgroups
+        self._result = result
+        self._cgroups = {int(pid): path for pid, path in result["cgroups"].items()}
         self._outcome = outcome
 
-    def run(self, result: Mapping[str, Any]) -> None:
+    def run(self) -> None:
+        result = self._result
         alive = set(self._hidden)
         matches: list[Match] = []
         waiting = list(self._kills)
@@ -152,7 +157,9 @@ class _Comparison:
             return best, Match.RIGHT
         entry = next((each for each in self._left if pid in (each["pid"], *each["kill_set"])), None)
         # Who dies with the predicted victim anyway may have no points in the prediction.
-        points = self._points.get(pid, best["points"] if self._hidden[pid] and entry is best else None)
+        points = self._points.get(
+            pid, best["points"] if any(self._hidden[best["pid"]]) and entry is best else None
+        )
         if entry is not None and points is not None and self._too_close(best, pid, points):
             return entry, Match.EXCLUDED
         shown = str(pid) if points is None else f"{pid} ({points} points)"
@@ -163,7 +170,7 @@ class _Comparison:
         margin = best["points"] - points
         one, other = self._cgroups[best["pid"]], self._cgroups[pid]
         unseen_order = one != other and one.removesuffix(NO_CONTROLLER) == other.removesuffix(NO_CONTROLLER)
-        hidden = self._hidden[best["pid"]] + self._hidden[pid]
+        hidden = self._hidden[best["pid"]][0] + self._hidden[pid][1]
         return (margin == 0 and unseen_order) or (hidden > 0 and margin <= hidden)
 
     def _same_dead(

@@ -17,6 +17,7 @@ from lab.progress import say
 
 SEED = 20261124
 SCENARIOS = 30
+JOBS = 2
 _DEATHS = 3
 
 
@@ -42,7 +43,7 @@ class Run:
                 yield f"{outcome.error or '; '.join(outcome.misses)}\n    python -m lab.kernels {which}"
 
 
-def run(kernels: Sequence[str], seed: int, numbers: Sequence[int], jobs: int = 2) -> list[Run]:
+def run(kernels: Sequence[str], seed: int, numbers: Sequence[int], jobs: int = JOBS) -> list[Run]:
     """Play the scenarios of those numbers on each kernel, `jobs` kernels at a time.
 
     Raises:

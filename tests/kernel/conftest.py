@@ -1,4 +1,4 @@
-"""What to play is asked for in the environment: OOMSAYER_KERNELS, OOMSAYER_SCENARIOS, OOMSAYER_SEED."""
+"""What to play is asked for in the environment: OOMSAYER_KERNELS, _SCENARIOS, _SEED and _JOBS."""
 
 import os
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 from lab.kernels.guestimage import KERNELS
 from lab.kernels.report import table
-from lab.kernels.runner import SCENARIOS, SEED, Run, run
+from lab.kernels.runner import JOBS, SCENARIOS, SEED, Run, run
 
 _RUNS = pytest.StashKey[Sequence[Run]]()
 
@@ -23,7 +23,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def runs(pytestconfig: pytest.Config) -> dict[str, Run]:
     seed = int(os.environ.get("OOMSAYER_SEED") or SEED)
     scenarios = int(os.environ.get("OOMSAYER_SCENARIOS") or SCENARIOS)
-    done = run(KERNELS_ASKED_FOR, seed, range(scenarios))
+    jobs = int(os.environ.get("OOMSAYER_JOBS") or JOBS)
+    done = run(KERNELS_ASKED_FOR, seed, range(scenarios), jobs)
     pytestconfig.stash[_RUNS] = done
     return {each.kernel: each for each in done}
 

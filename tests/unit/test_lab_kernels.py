@@ -37,6 +37,7 @@ def played(
         "log": log,
         "steps": steps,
         "threads": {str(pid): 1 for pid in range(10, 20)},
+        "shmem_pages": {str(pid): 0 for pid in range(10, 20)},
         "cgroups": {str(pid): "/c" if pid % 2 else "/c/container" for pid in range(10, 20)},
         "prediction": {"domains": [{"path": "/c", "order": order, "runner_up": None}]},
     }
@@ -84,6 +85,13 @@ def test_only_swapping_makes_a_choice_too_close_to_tell(swap: bool, match: Match
 def test_between_equals_the_cgroups_below_a_memory_cgroup_decide(other: int, match: Match) -> None:
     order = [victim(10, 900), victim(other, 900)]
     assert compare(scenario(), played(order, chose(other), [other])).first is match
+
+
+def test_shared_memory_in_swap_counts_no_more() -> None:
+    result = played([victim(10, 900), victim(11, 700)], chose(11), [11])
+    assert compare(scenario(swap=True), result).first is Match.WRONG
+    result["shmem_pages"]["10"] = 300
+    assert compare(scenario(swap=True), result).first is Match.EXCLUDED
 
 
 def test_nobody_left_to_kill_earlier_than_predicted() -> None:

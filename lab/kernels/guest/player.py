@@ -142,6 +142,7 @@ class Player:
         predicted = time.monotonic()
         names = {pid: Path(f"/proc/{pid}/comm").read_bytes()[:-1].decode("latin-1") for pid in before}
         cgroups = {pid: Path(f"/proc/{pid}/cgroup").read_text().partition("::")[2].strip() for pid in before}
+        shared = {pid: shmem_pages(pid) for pid in before}
         threads = {pid: len(each) for pid, each in states(before).items()}
         steps = self._cascade(filler, before, scenario)
         spent = [ready - began, predicted - ready, time.monotonic() - predicted]
@@ -151,6 +152,7 @@ class Player:
             "names": names,
             "threads": threads,
             "cgroups": cgroups,
+            "shmem_pages": shared,
             "steps": steps,
             "phases": phases,
         }
@@ -354,6 +356,12 @@ def sigkill_pending(pid: int) -> bool:
         return False
     pending = text.partition(b"\nShdPnd:\t")[2].partition(b"\n")[0]
     return bool(int(pending or b"0", 16) & SIGKILL_BIT)
+
+
+def shmem_pages(pid: int) -> int:
+    """How many pages of shared memory and tmpfs a process maps."""
+    text = Path(f"/proc/{pid}/status").read_bytes()
+    return int(text.partition(b"\nRssShmem:")[2].split()[0]) // 4 if b"\nRssShmem:" in text else 0
 
 
 def reap() -> None:
