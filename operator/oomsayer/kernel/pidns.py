@@ -14,12 +14,13 @@ from oomsayer.kernel.snapshot import ROOT, Task
 
 def zap_pid_ns_processes(tasks: Iterable[Task]) -> dict[int, list[Task]]:
     """By the pid of each Task.reaper, everybody else who ends with it: namespaces nest."""
+    in_namespaces = [task for task in tasks if task.reaper]
+    if not in_namespaces:
+        return {}
     members: defaultdict[int, list[Task]] = defaultdict(list)
-    homes: dict[int, int] = {}
-    for task in tasks:
-        if task.reaper:
-            members[task.reaper].append(task)
-            homes[task.pid] = task.reaper
+    for task in in_namespaces:
+        members[task.reaper].append(task)
+    homes = {task.pid: task.reaper for task in in_namespaces}
     nested: defaultdict[int, list[int]] = defaultdict(list)
     for inside in members.values():
         for task in inside:
