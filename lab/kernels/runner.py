@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from lab import cache
-from lab.errors import LabError
 from lab.kernels import guestimage
 from lab.kernels.compare import Match, Outcome, compare
 from lab.kernels.scenario import Scenario, generate
@@ -18,7 +17,6 @@ from lab.progress import say
 SEED = 20261124
 SCENARIOS = 30
 JOBS = 2
-_DEATHS = 3
 
 
 @dataclass(slots=True)
@@ -62,20 +60,22 @@ def kept(kernel: str, seed: int, number: int) -> Path:
 
 def _run(kernel: str, seed: int, numbers: Sequence[int]) -> Run:
     done = Run(kernel, seed, guestimage.release(kernel))
-    scenarios = [generate(seed, number) for number in numbers]
-    deaths = 0
-    while scenarios and deaths < _DEATHS:
-        for result in play(kernel, scenarios, cache.run_directory(f"kernel-{kernel}")):
-            done.outcomes.append(_judge(kernel, scenarios.pop(0), result))
-        if scenarios:
-            # The next boot goes on behind the scenario that this one did not survive.
-            deaths += 1
-            done.outcomes.append(Outcome(scenarios.pop(0).index, error="the guest died"))
-    if scenarios:
-        raise LabError(
-            f"{kernel}: the guest died {deaths} times; see {cache.run_directory(f'kernel-{kernel}')}"
-        )
+    outcomes = _play(kernel, seed, numbers)
+    # What could not be played says nothing about the prediction: it gets one more boot.
+    again = [number for number in numbers if number not in outcomes or outcomes[number].error]
+    if again:
+        outcomes |= _play(kernel, seed, again)
+    died = f"the guest died; see {cache.run_directory(f'kernel-{kernel}')}"
+    done.outcomes = [outcomes.get(number) or Outcome(number, error=died) for number in numbers]
     return done
+
+
+def _play(kernel: str, seed: int, numbers: Sequence[int]) -> dict[int, Outcome]:
+    """By number, the outcomes of one boot: all, or those until the guest died."""
+    directory = cache.run_directory(f"kernel-{kernel}")
+    scenarios = {number: generate(seed, number) for number in numbers}
+    played = play(kernel, list(scenarios.values()), directory)
+    return {result["index"]: _judge(kernel, scenarios[result["index"]], result) for result in played}
 
 
 def _judge(kernel: str, scenario: Scenario, result: Mapping[str, Any]) -> Outcome:

@@ -69,8 +69,18 @@ class Child:
         ready, _, _ = select.select([self._out], [], [], max(0.0, deadline - time.monotonic()))
         heard = os.read(self._out, 100).decode() if ready else ""
         if not heard:
-            raise PlayError(f"pid {self.pid} {'ended' if ready else 'did not answer'}")
+            raise PlayError(
+                f"pid {self.pid} {'ended' if ready else 'did not answer: ' + self._whereabouts()}"
+            )
         return heard.strip()
+
+    def _whereabouts(self) -> str:
+        """In which state it is, and where in the kernel."""
+        try:
+            stack = Path(f"/proc/{self.pid}/stack").read_text().split("\n")
+        except OSError as error:
+            stack = [str(error)]
+        return " ".join([*stat_fields(f"/proc/{self.pid}/stat")[:1], *stack])
 
     def close(self) -> None:
         """Let go of both ends."""
