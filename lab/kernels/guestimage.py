@@ -60,11 +60,13 @@ def guest_image(kernel: str, files: Mapping[str, bytes], out: Path) -> GuestImag
         out: where to write the first file system.
     """
     user_space, made = prepare(kernel)
-    actor = cache.artifact("actor", cache.key_of(_GUEST / "actor.c"), _build_actor)
+    with cache.locked("kernels"):
+        actor = cache.artifact("actor", cache.key_of(_GUEST / "actor.c"), _build_actor)
+        package = _compiled(user_space)
     members = [
         Member("lab/actor", actor.read_bytes(), 0o755),
         *(Member(f"lab/{name}", content) for name, content in files.items()),
-        *_tree(_compiled(user_space), "lab/oomsayer"),
+        *_tree(package, "lab/oomsayer"),
         *_scripts(),
     ]
     parts = [user_space / "root.cpio", made / "modules.cpio"]

@@ -329,7 +329,6 @@ static const char *grow(int fd, long bytes, long step, int until_kill)
 		if (write(fd, zeros, step) < 0) {
 			if (kills() != before)
 				return "kill";
-			/* The answer takes a page of the pipe, which is charged too. */
 			if (ftruncate(fd, 0))
 				die("ftruncate");
 			return "full";
@@ -338,6 +337,13 @@ static const char *grow(int fd, long bytes, long step, int until_kill)
 			return "kill";
 	}
 	return "ok";
+}
+
+/* An answer takes a page of the pipe, which is charged too: there may be no room until the victim is gone. */
+static void answer(const char *text)
+{
+	while (dprintf(1, "%s\n", text) < 0)
+		usleep(1000);
 }
 
 static int fill(const char *path, long step)
@@ -350,9 +356,9 @@ static int fill(const char *path, long step)
 	mlockall(MCL_CURRENT | MCL_FUTURE);
 	while (fgets(line, sizeof(line), stdin)) {
 		if (!strncmp(line, "grow ", 5))
-			dprintf(1, "%s\n", grow(fd, atol(line + 5), step, 0));
+			answer(grow(fd, atol(line + 5), step, 0));
 		else
-			dprintf(1, "%s\n", grow(fd, 0, step, 1));
+			answer(grow(fd, 0, step, 1));
 	}
 	return 0;
 }
