@@ -15,7 +15,7 @@ T = TypeVar("T")
 Json = dict[str, Any]
 Kubectl = Callable[..., str]
 
-SETTLED_SECONDS = 8.0
+SETTLED_SECONDS = 20.0
 """A forecast that did not change for so long describes what is: several samples of the agent."""
 
 PATIENCE_SECONDS = 240.0
@@ -118,8 +118,9 @@ class Stage:
 
         def settled() -> Json | None:
             nonlocal last
-            status = self.get("oomforecast", node).get("status", {})
-            domain = next((d for d in status.get("domains", ()) if wanted(d)), None)
+            forecasts = self.get("oomforecasts")["items"]
+            domains = [d for f in forecasts if f["metadata"]["name"] == node for d in _domains(f)]
+            domain = next(filter(wanted, domains), None)
             if domain is None or "victim" not in domain:
                 return None
             essence = (domain["victim"]["pid"], domain["killSet"], [v["pid"] for v in domain["order"]])
@@ -182,6 +183,11 @@ class Stage:
 
     def clear(self, names: Sequence[str]) -> None:
         self.kubectl("delete", "pod", *names, "--ignore-not-found", "--force", "--grace-period=0")
+
+
+def _domains(forecast: Json) -> list[Json]:
+    found: list[Json] = forecast.get("status", {}).get("domains", [])
+    return found
 
 
 def side_by_side(domain: Json, kill: OomKill) -> None:

@@ -1,5 +1,6 @@
 """Plain data as YAML, with no library: what JSON can hold, in block style."""
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeGuard
@@ -51,12 +52,8 @@ def _is_list(value: object) -> TypeGuard[Sequence[object]]:
 
 
 def _flow(value: object) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int):
-        return str(value)
+    if value is None or isinstance(value, bool | int):
+        return json.dumps(value)
     if isinstance(value, float):
         return _float(value)
     if isinstance(value, str):
