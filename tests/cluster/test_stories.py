@@ -94,7 +94,7 @@ def test_the_smaller_container_hits_the_limit_of_its_pod(stage: Stage) -> None:
 
 def test_on_a_full_node_the_small_innocent_pod_dies_first(stage: Stage) -> None:
     guaranteed = container(
-        "app", "child name precious hold 200 say holding end", limit="300Mi", request="300Mi"
+        "app", "child name precious hold 150 say holding end", limit="200Mi", request="200Mi"
     )
     guaranteed["resources"]["limits"]["cpu"] = guaranteed["resources"]["requests"]["cpu"] = "300m"
     stage.run(
@@ -102,7 +102,7 @@ def test_on_a_full_node_the_small_innocent_pod_dies_first(stage: Stage) -> None:
         pod(
             "burstable",
             SINGLE_NODE,
-            container("app", "child name greedy hold 250 say holding end", request="64Mi"),
+            container("app", "child name greedy hold 200 say holding end", request="400Mi"),
         ),
         pod("innocent", SINGLE_NODE, container("app", "child name tiny hold 4 say holding end")),
     )
