@@ -91,6 +91,24 @@ def test_a_pid_that_was_given_anew_is_another_victim() -> None:
     assert weight(before, after) is Weight.URGENT
 
 
+def test_a_process_that_became_another_program_is_told_by_its_new_name() -> None:
+    before, after = process(10, 20), replace(process(10, 20), comm="server")
+    assert weight(node(before, used=0.7), node(after, used=0.7)) is Weight.ORDINARY
+
+
+def test_how_many_die_with_the_victim_is_kept_up_to_date() -> None:
+    def group(*tasks: Task) -> Snapshot:
+        snapshot = node(*tasks, used=0.7)
+        return replace(
+            snapshot,
+            memcgs={**snapshot.memcgs, "/box": replace(snapshot.memcgs["/box"], oom_group=True)},
+        )
+
+    before, after = [process(10, 20)], [process(10, 20), process(11, 1)]
+    assert seen(group(*after)).standings["/box"].deaths == 2
+    assert weight(group(*before), group(*after)) is Weight.MINOR
+
+
 def test_the_order_behind_the_victim_matters_near_the_limit() -> None:
     before = [process(10, 20), process(11, 10), process(12, 5)]
     after = [process(10, 20), process(11, 10), process(12, 15)]

@@ -89,14 +89,18 @@ class Standing:
         share: headroom as a share of the limit, None where it is not known.
         headroom_bytes: likewise.
         victims: the first TOLD_VICTIMS of its kill order.
+        comm: the first one's name; a container's first process starts under the runtime's.
         group: path of the cgroup that dies with the first, if one does.
+        deaths: how many processes die in all.
     """
 
     domain: Domain
     share: float | None
     headroom_bytes: int | None
     victims: tuple[Identity, ...]
+    comm: str
     group: str | None
+    deaths: int
 
     @property
     def weight(self) -> Weight:
@@ -129,7 +133,10 @@ def _standing(verdict: Verdict, snapshot: Snapshot) -> Standing:
     victims = tuple(
         (kill.victim.task.pid, kill.victim.task.start_time) for kill in verdict.order[:TOLD_VICTIMS]
     )
-    return Standing(verdict.domain, room.share, room.headroom_bytes, victims, verdict.kill_set.oom_group)
+    comm = verdict.victim.task.comm if verdict.victim else ""
+    dying = verdict.kill_set
+    deaths = len(dying.pids) + dying.omitted
+    return Standing(verdict.domain, room.share, room.headroom_bytes, victims, comm, dying.oom_group, deaths)
 
 
 def band(share: float, before: int | None = None) -> int:
@@ -192,10 +199,14 @@ def _victims(told: Standing, now: Standing, snapshot: Snapshot) -> Change:
     path = now.domain.path
     if told.victims[:1] != now.victims[:1]:
         return Change(_weight_of_another_victim(told, now, snapshot), f"{path}: another victim")
+    if told.comm != now.comm:
+        return Change(now.weight, f"{path}: the victim has another name")
     if told.group != now.group:
         return Change(now.weight, f"{path}: another group dies with the victim")
     if told.victims != now.victims:
         return Change(now.weight.less(), f"{path}: another order behind the victim")
+    if told.deaths != now.deaths:
+        return Change(now.weight.less(), f"{path}: another number of processes dies with the victim")
     return NO_CHANGE
 
 

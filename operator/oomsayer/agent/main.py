@@ -10,7 +10,7 @@ from pathlib import Path
 
 from oomsayer import __version__
 from oomsayer.agent.apiserver import SERVICE_ACCOUNT, ApiServer, NotWritten, ReportWriter, bound_node
-from oomsayer.agent.change import HEARTBEAT_SECONDS, NEAR, Decider, State, state
+from oomsayer.agent.change import HEARTBEAT_SECONDS, NEAR, Decider, State, Weight, state
 from oomsayer.agent.courier import Courier
 from oomsayer.agent.journal import Journal, Level
 from oomsayer.agent.metrics import Metrics, Sampled
@@ -23,6 +23,9 @@ from oomsayer.node.snapshot import Scanner, UnreadableNodeError
 
 INTERVAL_SECONDS = 2.0
 """The default of the shortest wait between samples of a calm node."""
+
+SETTLING_SECONDS = 30.0
+"""What came, went or overtook is watched closely for so long: a starting pod is another one soon."""
 
 STUCK_AFTER_SECONDS = 3 * LONGEST_CALM_SECONDS
 """Without a sample for so long the agent is of no use, and the kubelet should start it anew."""
@@ -121,6 +124,7 @@ class Agent:
         self._courier = Courier(self._deliver, self._not_delivered)
         self._newest: Sample | None = None
         self._sampled_at = time.monotonic()
+        self._lively_until = self._sampled_at
         self._trouble = ""
 
     def run(self) -> None:
@@ -158,7 +162,10 @@ class Agent:
             if change is not None:
                 self._journal.debug(f"report: {change.what}")
                 self._courier.send()
-        return self._pace.pause(time.thread_time() - spent, near=sample.state.near)
+                if change.weight >= Weight.ORDINARY:
+                    self._lively_until = self._sampled_at + SETTLING_SECONDS
+        lively = sample.state.near or self._sampled_at < self._lively_until
+        return self._pace.pause(time.thread_time() - spent, lively=lively)
 
     def _sample(self) -> Sample:
         snapshot = self._scanner.snapshot()

@@ -2,17 +2,17 @@
 
 What a sample costs depends on the node, from 2 ms for a few dozen processes to half a second for
 10,000, so the wait follows from it: the agent may spend 0.5 % of one processor while every domain has
-room, and 2 % while one is near its OOM, where a forecast ages faster.
+room, and 2 % while a forecast ages faster: near an OOM, and while what just started or ended settles.
 """
 
 CALM_SHARE = 0.005
-NEAR_SHARE = 0.02
+LIVELY_SHARE = 0.02
 
-NEAR_QUICKENING = 4
-"""Near an OOM the shortest wait is this many times shorter."""
+LIVELY_QUICKENING = 4
+"""In lively times the shortest wait is this many times shorter."""
 
 LONGEST_CALM_SECONDS = 30.0
-LONGEST_NEAR_SECONDS = 5.0
+LONGEST_LIVELY_SECONDS = 5.0
 """Beyond these the shares of processor time give way, so that no node is left unseen."""
 
 
@@ -24,7 +24,7 @@ class Pace:
         self._interval_seconds = interval_seconds
         self._cost_before = 0.0
 
-    def pause(self, cost_seconds: float, *, near: bool) -> float:
+    def pause(self, cost_seconds: float, *, lively: bool) -> float:
         """Seconds to wait after a sample.
 
         The cheaper of the last two counts: the first sample, which opens everything, and others that
@@ -32,23 +32,23 @@ class Pace:
 
         Args:
             cost_seconds: processor time that the sample took.
-            near: whether some domain is near its OOM.
+            lively: whether some domain is near its OOM, or another victim was just told.
         """
         cost = min(cost_seconds, self._cost_before)
         self._cost_before = cost_seconds
-        return pause(cost, self._interval_seconds, near=near)
+        return pause(cost, self._interval_seconds, lively=lively)
 
 
-def pause(cost_seconds: float, interval_seconds: float, *, near: bool) -> float:
+def pause(cost_seconds: float, interval_seconds: float, *, lively: bool) -> float:
     """Seconds to wait after a sample.
 
     Args:
         cost_seconds: processor time that the sample took.
         interval_seconds: the shortest wait while calm.
-        near: whether some domain is near its OOM.
+        lively: whether some domain is near its OOM, or another victim was just told.
     """
-    if near:
-        shortest, share, longest = interval_seconds / NEAR_QUICKENING, NEAR_SHARE, LONGEST_NEAR_SECONDS
+    if lively:
+        shortest, share, longest = interval_seconds / LIVELY_QUICKENING, LIVELY_SHARE, LONGEST_LIVELY_SECONDS
     else:
         shortest, share, longest = interval_seconds, CALM_SHARE, LONGEST_CALM_SECONDS
     return max(shortest, min(cost_seconds / share, longest))
