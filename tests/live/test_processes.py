@@ -1,20 +1,23 @@
 """What the reader says of this machine's processes, held against the kernel's own word."""
 
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.live.stage import PATIENCE_SECONDS, Actor, task_of, until
+from tests.live.stage import Actor, task_of, until
 
-from oomsayer.kernel.badness import oom_score
-from oomsayer.kernel.snapshot import Snapshot, Unkillable
+from oomsayer.kernel.snapshot import Unkillable
 from oomsayer.kernel.verdict import verdicts
+from oomsayer.node.selfcheck import self_check
 from oomsayer.node.snapshot import Scanner, snapshot
 
 Start = Callable[[], Actor]
 MIB = 1 << 20
+ACTORS = ((0, 1), (1, 5), (100, 40), (500, 90), (937, 3), (999, 60), (1000, 0))
+"""oom_score_adj and MiB."""
+MANY_LOOKS = 100
+"""A process may run between our look and the kernel's: it must agree at some moment."""
 
 
 def kernels_score(pid: int) -> int | None:
@@ -24,31 +27,16 @@ def kernels_score(pid: int) -> int | None:
         return None
 
 
-def our_scores(shot: Snapshot) -> dict[int, int]:
-    total = shot.memory.total_pages + shot.memory.swap_total_pages
-    return {task.pid: oom_score(task, total, shot.era, shot.memory.page_size) for task in shot.tasks}
-
-
-def differing(scanner: Scanner, suspects: set[int] | None) -> set[int]:
-    """Processes whose score is not the kernel's now; of the suspects alone, where some are named."""
-    ours = our_scores(scanner.snapshot())
-    asked = ours.keys() if suspects is None else ours.keys() & suspects
-    return {pid for pid in asked if kernels_score(pid) not in (None, ours[pid])}
-
-
 def test_every_process_scores_as_the_kernel_says(actors: Start) -> None:
-    for adj, size in ((0, 1), (1, 5), (100, 40), (500, 90), (937, 3), (999, 60), (1000, 0)):
+    for adj, size in ACTORS:
         actor = actors()
         actor.tell(f"adj {adj}")
         actor.tell(f"hold {max(size * MIB, 4096)}")
     scanner = Scanner()
-    # A process may run between our look and the kernel's: it must agree at some moment, looked at again.
-    suspects = differing(scanner, None)
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while suspects and time.monotonic() < deadline:
-        suspects = differing(scanner, suspects)
+    check = self_check(scanner, looks=MANY_LOOKS)
     scanner.close()
-    assert suspects == set()
+    assert check.compared > len(ACTORS)
+    assert check.mismatches == ()
 
 
 def test_whoever_is_left_out_has_no_memory() -> None:
@@ -141,7 +129,10 @@ def test_an_exited_leader_counts_through_its_threads(actors: Start) -> None:
     task = task_of(actor.pid, shot)
     assert task.rss_pages >= 70 * MIB // shot.memory.page_size
     assert task.comm == "leader"
-    assert our_scores(shot)[actor.pid] == kernels_score(actor.pid)
+    scanner = Scanner()
+    mismatches = self_check(scanner, looks=MANY_LOOKS).mismatches
+    scanner.close()
+    assert actor.pid not in {mismatch.task.pid for mismatch in mismatches}
 
 
 def test_every_process_has_a_place_among_the_cgroups() -> None:

@@ -22,10 +22,13 @@ def test_prometheus_reads_what_the_agent_exposes() -> None:
     metrics.sample_failed()
     metrics.report_written(9000, 5, at=2.5)
     metrics.report_not_written()
+    metrics.self_checked(12, {"race": 1, "unexplained": 0})
     read = values(metrics)
 
     assert read["oomsayer_agent_samples_total", frozenset({("result", "taken")})] == 1
     assert read["oomsayer_agent_samples_total", frozenset({("result", "failed")})] == 1
+    assert read["oomsayer_agent_self_checked_processes", frozenset()] == 12
+    assert read["oomsayer_agent_self_check_mismatches", frozenset({("reason", "race")})] == 1
     assert read["oomsayer_agent_sample_duration_seconds_bucket", frozenset({("le", "0.01")})] == 0
     assert read["oomsayer_agent_sample_duration_seconds_bucket", frozenset({("le", "0.025")})] == 1
     assert read["oomsayer_agent_sample_duration_seconds_bucket", frozenset({("le", "+Inf")})] == 1
@@ -48,6 +51,8 @@ def test_prometheus_reads_what_the_agent_exposes() -> None:
 def test_every_metric_of_the_vocabulary_is_there_once_known() -> None:
     metrics = Metrics()
     assert "node_headroom" not in metrics.text()
+    assert "self_check" not in metrics.text()
+    metrics.self_checked(0, {})
     metrics.sample(Sampled(node_headroom_bytes=0), 0.1)
     typed = {line.split()[2] for line in metrics.text().splitlines() if line.startswith("# TYPE")}
     assert set(AgentMetric) <= typed

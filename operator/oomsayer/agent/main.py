@@ -4,6 +4,7 @@ import argparse
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from oomsayer.agent.report import SIZE_LIMIT, SMALLEST_SIZE_LIMIT, report
 from oomsayer.agent.server import HttpServer, address_of
 from oomsayer.kernel.snapshot import ROOT, Snapshot
 from oomsayer.kernel.verdict import FIRST_VICTIMS, Verdict, verdicts
+from oomsayer.node.selfcheck import Because, self_check
 from oomsayer.node.snapshot import Scanner, UnreadableNodeError
 
 INTERVAL_SECONDS = 2.0
@@ -29,6 +31,9 @@ SETTLING_SECONDS = 30.0
 
 STUCK_AFTER_SECONDS = 3 * LONGEST_CALM_SECONDS
 """Without a sample for so long the agent is of no use, and the kubelet should start it anew."""
+
+SELF_CHECK_SECONDS = 600.0
+"""How often all processes' oom_score is held against the kernel's: its rules do not change while it runs."""
 
 STOP_SECONDS = 2.0
 """What a report on its way is given when the pod is stopped."""
@@ -125,6 +130,7 @@ class Agent:
         self._newest: Sample | None = None
         self._sampled_at = time.monotonic()
         self._lively_until = self._sampled_at
+        self._checked_at: float | None = None
         self._trouble = ""
 
     def run(self) -> None:
@@ -149,6 +155,7 @@ class Agent:
         """One sample and what it calls for; returns the seconds until the next."""
         began, spent = time.perf_counter(), time.thread_time()
         try:
+            self._self_check()
             sample = self._sample()
         except (OSError, UnreadableNodeError) as error:
             self.metrics.sample_failed()
@@ -171,6 +178,20 @@ class Agent:
         snapshot = self._scanner.snapshot()
         told = verdicts(snapshot, FIRST_VICTIMS)
         return Sample(snapshot, told, state(snapshot, told))
+
+    def _self_check(self) -> None:
+        now = time.monotonic()
+        if self._checked_at is not None and now - self._checked_at < SELF_CHECK_SECONDS:
+            return
+        self._checked_at = now
+        check = self_check(self._scanner)
+        found = Counter(mismatch.because for mismatch in check.mismatches)
+        self.metrics.self_checked(check.compared, {b.name.lower(): found[b] for b in Because})
+        if check.unexplained:
+            self._journal.warning(
+                f"{check.unexplained} of {check.compared} processes have another oom_score than we compute: "
+                "this kernel may follow other rules (oomsayer node --check names them)"
+            )
 
     def _deliver(self) -> None:
         sample = self._newest

@@ -5,7 +5,7 @@ Nothing is labelled by pod or cgroup: the operator knows their names and exposes
 
 import resource
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -70,6 +70,13 @@ class Metrics:
     report_size_bytes: int = 0
     omitted_domains: int = 0
     written_at: float = 0.0
+    checked: int | None = None
+    mismatches: Mapping[str, int] = field(default_factory=dict)
+
+    def self_checked(self, checked: int, mismatches: Mapping[str, int]) -> None:
+        """So many processes' oom_score was compared with the kernel's; who differs, counted by the reason."""
+        with self.lock:
+            self.checked, self.mismatches = checked, mismatches
 
     def sample(self, sampled: Sampled, seconds: float) -> None:
         """A sample was taken, in so many seconds."""
@@ -147,6 +154,19 @@ class Metrics:
                 "gauge",
                 "What the node can still take before its OOM killer runs.",
                 [("", sampled.node_headroom_bytes)],
+            )
+        if self.checked is not None:
+            yield (
+                AgentMetric.CHECKED,
+                "gauge",
+                "Processes whose oom_score the last self-check compared with the kernel's.",
+                [("", self.checked)],
+            )
+            yield (
+                AgentMetric.MISMATCHES,
+                "gauge",
+                "Processes whose oom_score stayed other than the kernel's in the last self-check.",
+                [(f'{{reason="{reason}"}}', count) for reason, count in self.mismatches.items()],
             )
         yield AgentMetric.GAPS, "gauge", "Things the last sample could not read.", [("", sampled.gaps)]
         yield (

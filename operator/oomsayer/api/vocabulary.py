@@ -88,6 +88,8 @@ class AgentMetric(StrEnum):
     DOMAINS = "oomsayer_agent_domains"
     DOMAINS_NEAR = "oomsayer_agent_domains_near_limit"
     NODE_HEADROOM = "oomsayer_agent_node_headroom_bytes"
+    CHECKED = "oomsayer_agent_self_checked_processes"
+    MISMATCHES = "oomsayer_agent_self_check_mismatches"
     GAPS = "oomsayer_agent_gaps"
     REPORTS = "oomsayer_agent_reports_total"
     REPORT_SIZE = "oomsayer_agent_report_size_bytes"

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 from textwrap import wrap
 
 from oomsayer.api.quantity import binary
-from oomsayer.cli.text import harmless, shortened, width
+from oomsayer.cli.columns import aligned
+from oomsayer.cli.text import harmless, shortened
 from oomsayer.kernel.badness import rss_swap_pgtables
 from oomsayer.kernel.explain import OOM_SCORE_ADJ_MAX, Explanation
 from oomsayer.kernel.reportchoice import Ranked
@@ -18,7 +19,7 @@ _SHOWN = 10
 _NAMES_SHOWN = 5
 _ID_SHOWN = 12
 _HEADER = ("PID", "NAME", "UID", "ADJ", "RSS", "SWAP", "PGTABLES", "MEMORY", "FROM ADJ", "POINTS", "")
-_LEFT = frozenset({"NAME", ""})
+_RIGHT = frozenset(_HEADER) - {"NAME", ""}
 _LABEL = 20
 """Columns that stand before a path at most."""
 _UNKNOWN = "?"
@@ -166,18 +167,10 @@ def _ranking(explanation: Explanation) -> Iterator[str]:
         or candidate is explanation.predicted
         or (_of(candidate, dead) and place < _SHOWN * 4)
     ]
-    rows = [_HEADER, *(_row(candidate, explanation, dead) for candidate in shown)]
-    widths = [max(width(row[column]) for row in rows) for column in range(len(_HEADER))]
-    for row in rows:
-        yield "  ".join(_padded(*cell) for cell in zip(row, widths, _HEADER, strict=True)).rstrip()
+    yield from aligned([_HEADER, *(_row(candidate, explanation, dead) for candidate in shown)], _RIGHT)
     rest = len(explanation.candidates) - len(shown)
     if rest:
         yield f"and {rest} more"
-
-
-def _padded(cell: str, room: int, head: str) -> str:
-    padding = " " * (room - width(cell))
-    return cell + padding if head in _LEFT else padding + cell
 
 
 def _row(candidate: Ranked, explanation: Explanation, dead: set[int]) -> tuple[str, ...]:

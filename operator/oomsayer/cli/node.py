@@ -8,11 +8,13 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from oomsayer.cli import yaml
+from oomsayer.cli.check import check_document, check_table
 from oomsayer.cli.document import document
 from oomsayer.cli.table import table
 from oomsayer.kernel.snapshot import Snapshot
 from oomsayer.kernel.verdict import verdicts
 from oomsayer.node.namespace import same_pids
+from oomsayer.node.selfcheck import self_check
 from oomsayer.node.snapshot import Scanner, UnreadableNodeError
 
 SUMMARY = "whom an OOM on this machine would kill, for the machine and every cgroup with a limit"
@@ -30,7 +32,13 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="DIR",
         help="directory that holds the machine's proc and sys/fs/cgroup (default: /)",
     )
-    parser.add_argument("--watch", action="store_true", help="go on, and print again when something changes")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
+        "--check",
+        action="store_true",
+        help="compare our oom_score of each process with the kernel's; status 1 where one stays unexplained",
+    )
+    what.add_argument("--watch", action="store_true", help="go on, and print again when something changes")
     parser.add_argument(
         "--interval",
         type=_seconds,
@@ -58,23 +66,43 @@ def run(args: Namespace) -> int:
     try:
         scanner = Scanner(args.root, keep_open=None if args.watch else 0)
         try:
-            _watch(scanner, args) if args.watch else print(_rendered(scanner.snapshot(), args), end="")
+            return _answer(scanner, args)
         finally:
             scanner.close()
     except UnreadableNodeError as error:
         print(f"oomsayer node: {error}", file=sys.stderr)
         return 1
+
+
+def _answer(scanner: Scanner, args: Namespace) -> int:
+    if args.check:
+        return _check(scanner, args.output)
+    if args.watch:
+        _watch(scanner, args)
+    else:
+        print(_rendered(scanner.snapshot(), args), end="")
     return 0
+
+
+def _check(scanner: Scanner, output: str) -> int:
+    check = self_check(scanner)
+    if output in ("json", "yaml"):
+        print(_data(check_document(check), output), end="")
+    else:
+        print(check_table(check), end="")
+    return 1 if check.unexplained else 0
 
 
 def _rendered(snapshot: Snapshot, args: Namespace, *, indent: int | None = 2) -> str:
     told = verdicts(snapshot)
     reader = os.getpid() if same_pids(args.root) else None
-    if args.output == "json":
-        return json.dumps(document(snapshot, told, reader=reader), indent=indent) + "\n"
-    if args.output == "yaml":
-        return yaml.dump(document(snapshot, told, reader=reader))
+    if args.output in ("json", "yaml"):
+        return _data(document(snapshot, told, reader=reader), args.output, indent)
     return table(snapshot, told, wide=args.output == "wide", reader=reader)
+
+
+def _data(answer: dict[str, object], form: str, indent: int | None = 2) -> str:
+    return json.dumps(answer, indent=indent) + "\n" if form == "json" else yaml.dump(answer)
 
 
 def _watch(scanner: Scanner, args: Namespace) -> None:

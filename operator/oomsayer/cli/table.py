@@ -1,11 +1,11 @@
 """What `oomsayer node` prints for people: one line a domain, in kubectl's manner."""
 
 from collections.abc import Iterator, Sequence
-from operator import itemgetter
 from textwrap import fill
 
 from oomsayer.api.quantity import binary
-from oomsayer.cli.text import harmless, shortened, width
+from oomsayer.cli.columns import GAP, aligned, column_widths
+from oomsayer.cli.text import harmless, shortened
 from oomsayer.forecast.headroom import headroom
 from oomsayer.kernel.domain import DomainKind
 from oomsayer.kernel.snapshot import Snapshot
@@ -14,7 +14,6 @@ from oomsayer.kubelet.cgroups import owner
 
 COLUMNS = 120
 """How wide the table is at most, unless it is asked for all."""
-_GAP = "  "
 _NONE = "-"
 _ID_SHOWN = 12
 """How much of a container id tells it apart, as container tools show it."""
@@ -38,7 +37,7 @@ def table(
     rows += [_row(verdict, snapshot, wide=wide) for verdict in ordered]
     if not wide:
         _fit(rows)
-    lines = [_about(snapshot), "", *_aligned(rows)]
+    lines = [_about(snapshot), "", *aligned(rows, _RIGHT)]
     notes = list(_notes(snapshot, ordered, reader))
     return "\n".join([*lines, *([""] if notes else []), *notes]) + "\n"
 
@@ -145,28 +144,12 @@ def _company(verdict: Verdict, snapshot: Snapshot, *, wide: bool) -> str:
 def _fit(rows: list[tuple[str, ...]]) -> None:
     """Shorten the domains, then the names, until the table fits."""
     for column, least in ((0, _DOMAIN_AT_LEAST), (4, 14), (1, 14)):
-        widths = _widths(rows)
-        excess = sum(widths) + len(_GAP) * (len(widths) - 1) - COLUMNS
+        widths = column_widths(rows)
+        excess = sum(widths) + len(GAP) * (len(widths) - 1) - COLUMNS
         if excess <= 0:
             return
         room = max(widths[column] - excess, least)
         rows[:] = [(*row[:column], shortened(row[column], room), *row[column + 1 :]) for row in rows]
-
-
-def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
-    return [max(map(width, map(itemgetter(column), rows))) for column in range(len(rows[0]))]
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    widths = _widths(rows)
-    for row in rows:
-        cells = (_padded(cell, room, head) for cell, room, head in zip(row, widths, rows[0], strict=True))
-        yield _GAP.join(cells).rstrip()
-
-
-def _padded(cell: str, room: int, head: str) -> str:
-    padding = " " * (room - width(cell))
-    return padding + cell if head in _RIGHT else cell + padding
 
 
 def _notes(snapshot: Snapshot, verdicts: Sequence[Verdict], reader: int | None) -> Iterator[str]:
@@ -185,4 +168,4 @@ def _notes(snapshot: Snapshot, verdicts: Sequence[Verdict], reader: int | None) 
 
 
 def _wrapped(note: str) -> str:
-    return fill(note, COLUMNS, subsequent_indent=_GAP, break_on_hyphens=False)
+    return fill(note, COLUMNS, subsequent_indent=GAP, break_on_hyphens=False)

@@ -292,7 +292,7 @@ def _confidence(
         precision = 0
         if _swaps(domain, snapshot):
             both = (first.victim.task, runner_up.task)
-            precision = sum(_precision_pages(task, snapshot.era) for task in both)
+            precision = sum(precision_pages(task, snapshot.era) for task in both)
         if margin <= precision:
             confidence = Confidence.LOW
             reasons.append(_too_close(first, runner_up, margin, precision))
@@ -341,7 +341,7 @@ def _swaps(domain: Domain, snapshot: Snapshot) -> bool:
     return memory.swap_total_bytes > 0 if limit is None else domain.totalpages > limit // memory.page_size
 
 
-def _precision_pages(task: Task, era: Era) -> int:
+def precision_pages(task: Task, era: Era) -> int:
     """How far a counter read from /proc may be from the killer's once pages have been swapped.
 
     Measured: up to 65 pages a thread where counters are cached by thread (<= 6.1), up to 64 a process

@@ -84,6 +84,10 @@ class Scanner:
         self._memcgs.close()
         os.close(self._proc)
 
+    def oom_score(self, pid: int) -> int | None:
+        """What the kernel shows in /proc/PID/oom_score, None where it can not be read."""
+        return number(read_if_there(f"{pid}/oom_score", self._proc) or b"")
+
     def snapshot(self) -> Snapshot:
         """The machine as it is now. What could not be read is said in the snapshot's gaps.
 
@@ -204,7 +208,7 @@ class Scanner:
         for task in shot.tasks:
             suspect = task.mm and homes.get(task.parent) == task.mm and task.unkillable is None
             if suspect and task.oom_score_adj != OOM_SCORE_ADJ_MIN and not task.in_flight:
-                shown = number(read_if_there(f"{task.pid}/oom_score", self._proc) or b"")
+                shown = self.oom_score(task.pid)
                 if shown == 0 < oom_score(task, total, shot.era, shot.memory.page_size):
                     yield replace(task, unkillable=Unkillable.VFORK)
                     continue
