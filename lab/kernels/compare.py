@@ -39,6 +39,7 @@ class Outcome:
         kill_sets: for each step, whether those who died were the predicted ones.
         order: whether the whole cascade came as predicted.
         kills: how many victims the kernel chose.
+        scores: how many processes had the oom_score that we compute, and how many had one at all.
         misses: what differed, in words.
         error: why it could not be played, empty where it was.
         seconds: how long it took.
@@ -49,6 +50,7 @@ class Outcome:
     kill_sets: list[Match] = field(default_factory=list)
     order: Match | None = None
     kills: int = 0
+    scores: tuple[int, int] = (0, 0)
     misses: list[str] = field(default_factory=list)
     error: str = ""
     seconds: float = 0.0
@@ -56,7 +58,8 @@ class Outcome:
     @property
     def good(self) -> bool:
         """Whether it was played and nothing was wrong."""
-        return not self.error and Match.WRONG not in (self.first, self.order, *self.kill_sets)
+        choices = (self.first, self.order, *self.kill_sets)
+        return not self.error and Match.WRONG not in choices and self.scores[0] == self.scores[1]
 
 
 def compare(scenario: Scenario, result: Mapping[str, Any]) -> Outcome:
@@ -64,6 +67,7 @@ def compare(scenario: Scenario, result: Mapping[str, Any]) -> Outcome:
     outcome = Outcome(scenario.index, error=result.get("error", ""), seconds=result["seconds"])
     if outcome.error:
         return outcome
+    _compare_scores(result["check"], outcome)
     kills = oom_kills(result["log"])
     outcome.kills = len(kills)
     strangers = sorted({kill.domain for kill in kills} - {scenario.domain})
@@ -73,6 +77,18 @@ def compare(scenario: Scenario, result: Mapping[str, Any]) -> Outcome:
         domain = next(d for d in result["prediction"]["domains"] if d["path"] == scenario.domain)
         _Comparison(domain, kills, precision(scenario, result), result, outcome).run()
     return outcome
+
+
+def _compare_scores(check: Mapping[str, Any], outcome: Outcome) -> None:
+    """What swapping hides from both is not counted against them."""
+    wrong = [each for each in check["mismatches"] if each["because"] == "unexplained"]
+    hidden = len(check["mismatches"]) - len(wrong)
+    compared = check["compared"] - hidden
+    outcome.scores = (compared - len(wrong), compared)
+    outcome.misses += [
+        f"pid {each['pid']} ({each['comm']}) has oom_score {each['kernel']}, and not {each['ours']}"
+        for each in wrong
+    ]
 
 
 def precision(scenario: Scenario, result: Mapping[str, Any]) -> dict[int, tuple[int, int]]:

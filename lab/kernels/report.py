@@ -5,7 +5,17 @@ from collections.abc import Iterable, Sequence
 from lab.kernels.compare import Match
 from lab.kernels.runner import Run
 
-_HEADER = ("KERNEL", "SCENARIOS", "KILLS", "FIRST VICTIM", "KILL SET", "ORDER", "TOO CLOSE", "NOT PLAYED")
+_HEADER = (
+    "KERNEL",
+    "SCENARIOS",
+    "KILLS",
+    "FIRST VICTIM",
+    "KILL SET",
+    "ORDER",
+    "OOM_SCORE",
+    "TOO CLOSE",
+    "NOT PLAYED",
+)
 
 
 def table(runs: Iterable[Run]) -> str:
@@ -24,9 +34,10 @@ def _row(run: Run) -> Sequence[str]:
     excluded = sum(matches.count(Match.EXCLUDED) for matches in (first, order))
     failed = sum(bool(outcome.error) for outcome in run.outcomes)
     kills = sum(outcome.kills for outcome in run.outcomes)
+    same, compared = (sum(outcome.scores[i] for outcome in run.outcomes) for i in (0, 1))
     return (
         run.release, str(len(run.outcomes)), str(kills), _share(first), _share(sets), _share(order),
-        str(excluded), str(failed),
+        f"{same}/{compared}", str(excluded), str(failed),
     )  # fmt: skip
 
 

@@ -39,6 +39,7 @@ def played(
         "threads": {str(pid): 1 for pid in range(10, 20)},
         "shmem_pages": {str(pid): 0 for pid in range(10, 20)},
         "cgroups": {str(pid): "/c" if pid % 2 else "/c/container" for pid in range(10, 20)},
+        "check": {"compared": 10, "mismatches": []},
         "prediction": {"domains": [{"path": "/c", "order": order, "runner_up": None}]},
     }
 
@@ -50,6 +51,20 @@ def test_a_cascade_as_predicted() -> None:
     outcome = compare(scenario(), played(ORDER, chose(10) + chose(11), [10], [11, 12]))
     assert (outcome.first, outcome.order, outcome.good) == (Match.RIGHT, Match.RIGHT, True)
     assert outcome.kill_sets == [Match.RIGHT, Match.RIGHT]
+
+
+def test_a_score_that_the_kernel_does_not_show() -> None:
+    result = played(ORDER, chose(10) + chose(11), [10], [11, 12])
+    hidden, wrong = (
+        {"pid": pid, "comm": "x", "ours": 670, "kernel": 671, "because": because}
+        for pid, because in ((11, "precision"), (13, "unexplained"))
+    )
+    result["check"]["mismatches"] = [hidden]
+    assert compare(scenario(), result).scores == (9, 9)
+    result["check"]["mismatches"] = [hidden, wrong]
+    outcome = compare(scenario(), result)
+    assert (outcome.scores, outcome.good) == ((8, 9), False)
+    assert outcome.misses == ["pid 13 (x) has oom_score 671, and not 670"]
 
 
 def test_another_first_victim() -> None:

@@ -148,7 +148,8 @@ class Player:
             if filler.hear(soon()) != "ok":
                 raise PlayError("the kernel killed before it should")
         ready = time.monotonic()
-        prediction = self._predict()
+        check = self._ask("c")
+        prediction = self._ask("?")
         predicted = time.monotonic()
         names = {pid: Path(f"/proc/{pid}/comm").read_bytes()[:-1].decode("latin-1") for pid in before}
         cgroups = {pid: Path(f"/proc/{pid}/cgroup").read_text().partition("::")[2].strip() for pid in before}
@@ -158,6 +159,7 @@ class Player:
         spent = [ready - began, predicted - ready, time.monotonic() - predicted]
         phases = dict(zip(("ready", "predicted", "played"), (round(each, 2) for each in spent), strict=True))
         return {
+            "check": check,
             "prediction": prediction,
             "names": names,
             "threads": threads,
@@ -226,8 +228,8 @@ class Player:
         self._reports = [each for each in self._reports if now - each < REPORTS_SECONDS]
         return len(self._reports)
 
-    def _predict(self) -> object:
-        self._predictor.say("?")
+    def _ask(self, what: str) -> object:
+        self._predictor.say(what)
         if self._predictor.hear(soon()) != "y":
             raise PlayError("oomsayer node failed")
         return json.loads(PREDICTION.read_text())
