@@ -9,6 +9,8 @@ from tests.cluster.story import FILL, Json, Kubectl, Stage, came_true, container
 GROUP_NODE, SINGLE_NODE = "node1", "node2"
 """On node2 the kubelet has singleProcessOOMKill: true."""
 
+pytestmark = pytest.mark.timeout(900)
+
 FLOODER = f"child name flooder wait {FILL}/go flood {FILL}/zeros end"
 
 
