@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oomsayer.kernel.snapshot import Memory, Sysctls
-from oomsayer.node import cpustat, meminfo, pidstatm, sysctl, zoneinfo
+from oomsayer.node import cpustat, meminfo, pidstatm, pressure, sysctl, zoneinfo
 
 MEMINFO = b"""MemTotal:       24684096 kB
 MemFree:        23024392 kB
@@ -82,8 +82,16 @@ def test_settings_fall_back_to_the_kernels_defaults(tmp_path: Path) -> None:
         os.close(fd)
 
 
+def test_without_psi_there_is_no_pressure() -> None:
+    assert pressure.parse(b"") is None
+    assert pressure.parse(b"some avg10=0.00 avg60=0.00 avg300=0.00 total=0\n") is None
+    assert pressure.parse(b"some avg10=nan\nfull avg10=1.00\n") is None
+    assert pressure.parse(b"some avg10=0.00\nfull avg10=101.00\n") is None
+
+
 @given(st.binary())
 def test_no_content_raises(data: bytes) -> None:
+    pressure.parse(data)
     meminfo.parse(data, 4096, 0)
     zoneinfo.watermark_min_pages(data)
     cpustat.online(data)

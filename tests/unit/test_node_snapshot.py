@@ -8,7 +8,7 @@ from tests.fixtures.tree import unpack
 
 from oomsayer.kernel.badness import oom_score
 from oomsayer.kernel.domain import within
-from oomsayer.kernel.snapshot import ROOT, Snapshot, Task, Unkillable
+from oomsayer.kernel.snapshot import ROOT, MemcgEvents, Pressure, Snapshot, Task, Unkillable
 from oomsayer.kernel.verdict import verdicts
 from oomsayer.kubelet.cgroups import Qos, owner
 from oomsayer.node.snapshot import Scanner, UnreadableNodeError
@@ -66,6 +66,9 @@ class TestHybrid:
         assert web.usage_bytes >= 60 * MIB
         assert web.memsw_max_bytes is None
         assert web.anon_bytes is not None
+        assert web.events == MemcgEvents(oom_kill=0)
+        assert web.pressure is None
+        assert all(memcg.events is None for memcg in shot.memcgs.values() if not memcg.limited)
 
     def test_processes(self, captured: tuple[Path, Snapshot]) -> None:
         _, shot = captured
@@ -261,6 +264,49 @@ def test_a_plain_machine_has_no_gaps(machine: Machine) -> None:
         True,
         123,
     )
+
+
+BELOW = "low 0\nhigh 0\nmax 70\noom 6\noom_kill 5\noom_group_kill 2\nsock_throttled 0"
+LOCAL = "low 0\nhigh 0\nmax 12\noom 3\noom_kill 0\noom_group_kill 0\nsock_throttled 0"
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"events": BELOW, "events.local": LOCAL}, MemcgEvents(12, 3, 5, 2)),
+        ({"events": BELOW}, MemcgEvents(70, 6, 5, 2)),
+        ({"events": "low 0\nhigh 0\nmax 1\noom 0\noom_kill 0"}, MemcgEvents(1, 0, 0, None)),
+        ({}, None),
+    ],
+)
+def test_limits_are_counted_where_they_are_and_kills_with_those_below(
+    machine: Machine, files: dict[str, str], expected: MemcgEvents | None
+) -> None:
+    machine.cgroup("/box", max="1048576", **files)
+    machine.cgroup("/free", **files)
+    memcgs = machine.read().memcgs
+    assert memcgs["/box"].events == expected
+    assert memcgs["/free"].events is None
+
+
+def test_limits_are_counted_on_v1_too(machine: Machine) -> None:
+    box = "sys/fs/cgroup/memory/box/memory"
+    machine.write("sys/fs/cgroup/memory/memory.limit_in_bytes", f"{2**63 - 4096}\n")
+    machine.write(f"{box}.limit_in_bytes", "1048576\n")
+    machine.write(f"{box}.failcnt", "9\n")
+    machine.write(f"{box}.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 4\n")
+    assert machine.read().memcgs["/box"].events == MemcgEvents(max=9, oom_kill=4)
+
+
+def test_pressure_of_the_node_and_of_each_domain(machine: Machine) -> None:
+    some = "some avg10=12.50 avg60=3.00 avg300=1.00 total=1234\n"
+    machine.write("proc/pressure/memory", some + "full avg10=0.25 avg60=0.10 avg300=0.00 total=99\n")
+    machine.cgroup("/box", max="1048576", pressure=some + "full avg10=7.00 avg60=0.10 avg300=0.00 total=9")
+    machine.cgroup("/free", pressure=some)
+    shot = machine.read()
+    assert shot.memory.pressure == Pressure(some=12.5, full=0.25)
+    assert shot.memcgs["/box"].pressure == Pressure(some=12.5, full=7.0)
+    assert shot.memcgs["/free"].pressure is None
 
 
 def test_a_missing_proc_is_one_clear_error(tmp_path: Path) -> None:

@@ -67,6 +67,42 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
+class MemcgEvents:
+    """What a memory cgroup has counted since it was made; None where this kernel does not say.
+
+    The kernel counts `max` and `oom` in the cgroup whose own limit refused, and so they are read from
+    memory.events.local: in memory.events the limits of the cgroups below would be mixed in. Kills it counts
+    in the victim's cgroup, whichever domain the victim fell to; those are read from memory.events, which has
+    them of everything below, of cgroups that are gone too.
+
+    Attributes:
+        max: how often the limit was met, and reclaim tried (v1: memory.failcnt).
+        oom: how often reclaim was of no use: an OOM of this domain, or a charge that failed (v2).
+        oom_kill: processes that an OOM killer took here or below (v1: here alone). A group's victim may be
+            counted twice.
+        oom_group_kill: how often a group here or below was killed whole (v2 from 5.17 on).
+    """
+
+    max: int | None = None
+    oom: int | None = None
+    oom_kill: int | None = None
+    oom_group_kill: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pressure:
+    """Time lost to waiting for memory in the last 10 seconds or so, each 0 to 100 percent (PSI).
+
+    Attributes:
+        some: some task waited.
+        full: no task did anything else.
+    """
+
+    some: float
+    full: float
+
+
+@dataclass(frozen=True, slots=True)
 class Memcg:
     """One memory cgroup. Bytes; None means unlimited for a limit, not readable for anything else.
 
@@ -84,6 +120,8 @@ class Memcg:
         oom_group: memory.oom.group is 1: a victim below takes the whole cgroup with it.
         oom_kill_disable: v1 memory.oom_control: a full cgroup hangs instead of killing.
         swappiness: v1 memory.swappiness, None on v2, where vm.swappiness decides.
+        events: its counters, read where it is limited.
+        pressure: its memory.pressure (v2), read where it is limited; None without PSI.
     """
 
     path: str
@@ -99,6 +137,8 @@ class Memcg:
     oom_group: bool = False
     oom_kill_disable: bool = False
     swappiness: int | None = None
+    events: MemcgEvents | None = None
+    pressure: Pressure | None = None
 
     @property
     def limited(self) -> bool:
@@ -120,6 +160,7 @@ class Memory:
         anon_bytes: Active(anon) + Inactive(anon).
         swap_free_bytes: SwapFree.
         watermark_min_bytes: the zones' min watermarks added up.
+        pressure: /proc/pressure/memory, None without PSI.
     """
 
     page_size: int
@@ -131,6 +172,7 @@ class Memory:
     anon_bytes: int | None = None
     swap_free_bytes: int = 0
     watermark_min_bytes: int = 0
+    pressure: Pressure | None = None
 
     @property
     def total_pages(self) -> int:

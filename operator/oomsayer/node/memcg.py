@@ -5,7 +5,8 @@ Source: Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/memory.rst.
 
 from collections.abc import Callable, Iterable
 
-from oomsayer.kernel.snapshot import ROOT, Memcg
+from oomsayer.kernel.snapshot import ROOT, Memcg, MemcgEvents
+from oomsayer.node import pressure
 from oomsayer.node.files import keyed, number, read_if_there, read_list
 
 _V1_UNLIMITED = 2**62
@@ -47,6 +48,10 @@ def read_v2(path: str, inode: int, root_fd: int, swap: bool) -> Memcg | None:  #
         reclaimable_bytes=_total(stat, b"active_file ", b"inactive_file ", b"slab_reclaimable "),
         anon_bytes=_total(stat, b"active_anon ", b"inactive_anon "),
         oom_group=group is not None and number(group) == 1,
+        events=_events_v2(place, root_fd) if maximum is not None else None,
+        pressure=pressure.parse(read_if_there(f"{place}/memory.pressure", root_fd) or b"")
+        if maximum is not None
+        else None,
     )
 
 
@@ -74,6 +79,29 @@ def read_v1(path: str, inode: int, root_fd: int, swap: bool) -> Memcg | None:  #
         anon_bytes=_total(stat, b"total_active_anon ", b"total_inactive_anon "),
         oom_kill_disable=keyed(control, b"oom_kill_disable ") == 1,
         swappiness=_count(f"{place}/memory.swappiness", root_fd) if swap else None,
+        events=MemcgEvents(
+            max=_count(f"{place}/memory.failcnt", root_fd), oom_kill=keyed(control, b"oom_kill ")
+        )
+        if limited
+        else None,
+    )
+
+
+def _events_v2(place: str, root_fd: int) -> MemcgEvents | None:
+    """The counters of MemcgEvents, each from the file where it means this cgroup.
+
+    memory.events.local came with 5.3. Up to 5.1 memory.events itself was local, and so it still is where
+    the tree is mounted with memory_localevents: then kills below are not counted in it.
+    """
+    below = read_if_there(f"{place}/memory.events", root_fd)
+    if below is None:
+        return None
+    local = read_if_there(f"{place}/memory.events.local", root_fd) or below
+    return MemcgEvents(
+        max=keyed(local, b"max "),
+        oom=keyed(local, b"oom "),
+        oom_kill=keyed(below, b"oom_kill "),
+        oom_group_kill=keyed(below, b"oom_group_kill "),
     )
 
 

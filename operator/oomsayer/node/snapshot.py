@@ -9,7 +9,7 @@ from pathlib import Path
 from oomsayer.kernel.badness import oom_score
 from oomsayer.kernel.era import Detection, detect
 from oomsayer.kernel.snapshot import OOM_SCORE_ADJ_MIN, Memory, Snapshot, Task, Unkillable
-from oomsayer.node import cpustat, kcmp, meminfo, pidstat, sysctl, zoneinfo
+from oomsayer.node import cpustat, kcmp, meminfo, pidstat, pressure, sysctl, zoneinfo
 from oomsayer.node.files import number, read_if_there, read_record
 from oomsayer.node.namespace import same_pids
 from oomsayer.node.placement import MemcgReader, Place
@@ -158,7 +158,8 @@ class Scanner:
             raise UnreadableNodeError(
                 f"{self._root / 'proc/meminfo'} has no MemTotal: it is no proc file system"
             )
-        return memory
+        waiting = pressure.parse(read_if_there("pressure/memory", self._proc) or b"")
+        return replace(memory, pressure=waiting)
 
     def _detect(self, memory: Memory) -> Detection:
         self._detection = detect(self._release, _small_oom_score(self._proc, memory))
