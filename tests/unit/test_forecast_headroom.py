@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from oomsayer.forecast.headroom import Headroom, headroom
+from oomsayer.forecast.headroom import Headroom, binding, headroom
 from oomsayer.kernel.domain import Domain, DomainKind
 from oomsayer.kernel.era import ERAS
 from oomsayer.kernel.snapshot import ROOT, Memcg, Memory, Snapshot
@@ -24,8 +24,11 @@ def test_page_cache_is_room_and_anonymous_memory_is_not() -> None:
     assert headroom(POD, snapshot(NO_SWAP, FULL)) == Headroom(100 * MIB, 90 * MIB, 30 * MIB)
 
 
-def test_swap_makes_anonymous_memory_room_as_far_as_it_reaches() -> None:
+def test_swap_is_room_as_far_as_it_reaches() -> None:
     assert headroom(POD, snapshot(SWAP, FULL)).headroom_bytes == 70 * MIB
+    # What is not there yet can be swapped too once it is.
+    empty = replace(FULL, anon_bytes=0, usage_bytes=20 * MIB)
+    assert headroom(POD, snapshot(SWAP, empty)).headroom_bytes == 140 * MIB
     capped = replace(FULL, swap_max_bytes=16 * MIB, swap_usage_bytes=6 * MIB)
     assert headroom(POD, snapshot(SWAP, capped)).headroom_bytes == 40 * MIB
 
@@ -53,5 +56,25 @@ def test_the_nodes_room_ends_at_the_watermarks() -> None:
         SWAP, free_bytes=100 * MIB, file_bytes=200 * MIB, anon_bytes=30 * MIB, watermark_min_bytes=10 * MIB
     )
     node = Domain(DomainKind.NODE, ROOT, 1)
-    assert headroom(node, snapshot(memory)) == Headroom(1000 * MIB, 900 * MIB, 320 * MIB)
-    assert headroom(node, snapshot(memory)).share == 0.32
+    assert headroom(node, snapshot(memory)) == Headroom(1000 * MIB, 900 * MIB, 330 * MIB)
+    assert headroom(node, snapshot(memory)).share == 0.33
+    assert headroom(node, snapshot(memory)).demand_bytes == 670 * MIB
+
+
+def test_zram_frees_half_of_what_the_node_puts_there_and_all_of_what_a_cgroup_does() -> None:
+    memory = replace(SWAP, free_bytes=100 * MIB, file_bytes=0, zram_free_bytes=30 * MIB)
+    node = Domain(DomainKind.NODE, ROOT, 1)
+    assert headroom(node, snapshot(memory)).headroom_bytes == 125 * MIB
+    assert headroom(POD, snapshot(memory, FULL)).headroom_bytes == 70 * MIB
+
+
+def test_the_level_with_the_least_room_binds_and_of_equals_the_lower() -> None:
+    def rooms(**bytes_left: int | None) -> dict[str, Headroom]:
+        paths = {"node": ROOT, "pods": "/pods", "pod": "/pods/a", "box": "/pods/a/box"}
+        return {paths[name]: Headroom(None, None, left) for name, left in bytes_left.items()}
+
+    assert binding("/pods/a/box", rooms(box=5, pod=5, node=9)) == "/pods/a/box"
+    assert binding("/pods/a/box", rooms(box=5, pod=3, pods=4, node=9)) == "/pods/a"
+    assert binding("/pods/a/box", rooms(box=5, pod=None, node=2)) == ROOT
+    assert binding("/pods/a/box", rooms(box=None, node=None)) == "/pods/a/box"
+    assert binding(ROOT, rooms(box=1, node=2)) == ROOT

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oomsayer.kernel.snapshot import Memory, Sysctls
-from oomsayer.node import cpustat, meminfo, pidstatm, pressure, sysctl, zoneinfo
+from oomsayer.node import cpustat, meminfo, pidstatm, pressure, swaps, sysctl, zoneinfo
 
 MEMINFO = b"""MemTotal:       24684096 kB
 MemFree:        23024392 kB
@@ -82,6 +82,16 @@ def test_settings_fall_back_to_the_kernels_defaults(tmp_path: Path) -> None:
         os.close(fd)
 
 
+def test_what_is_free_on_zram() -> None:
+    data = (
+        b"Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"
+        b"/dev/zram0                              partition\t4194300\t\t94300\t\t100\n"
+        b"/dev/vda2                               partition\t1048572\t\t0\t\t-2\n"
+    )
+    assert swaps.zram_free_bytes(data) == 4100000 * 1024
+    assert swaps.zram_free_bytes(b"") == 0
+
+
 def test_without_psi_there_is_no_pressure() -> None:
     assert pressure.parse(b"") is None
     assert pressure.parse(b"some avg10=0.00 avg60=0.00 avg300=0.00 total=0\n") is None
@@ -92,6 +102,7 @@ def test_without_psi_there_is_no_pressure() -> None:
 @given(st.binary())
 def test_no_content_raises(data: bytes) -> None:
     pressure.parse(data)
+    swaps.zram_free_bytes(data)
     meminfo.parse(data, 4096, 0)
     zoneinfo.watermark_min_pages(data)
     cpustat.online(data)

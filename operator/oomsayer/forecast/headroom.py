@@ -1,16 +1,27 @@
 """How much can still be charged before a domain's OOM killer runs.
 
 An OOM is not reached when usage meets the limit: the kernel first takes back what it can. Room is
-therefore what is free plus what reclaim would give back: page cache, and anonymous memory as far as
-swap has room for it.
+therefore what is free, plus what reclaim would give back: page cache, and whatever swap still has room for,
+since what comes in (anonymous memory, tmpfs) can go out to swap again.
 
-Source: mem_cgroup_charge path in mm/memcontrol.c; zone_reclaimable_pages() in mm/vmscan.c.
+Swap on zram is memory, compressed: a page there frees about half of itself on the node. A cgroup is rid of
+the whole page, since zram's pool is charged to nobody.
+
+Not counted, and so an OOM may come earlier: memory that is locked, and page cache that memory.min of a cgroup
+below keeps from reclaim. Nor is the slab that the node could shrink: the kernel does not count on it either
+when it decides to give up.
+
+Source: try_charge_memcg() in mm/memcontrol.c; zone_reclaimable_pages() in mm/vmscan.c;
+should_reclaim_retry() in mm/page_alloc.c; Documentation/admin-guide/blockdev/zram.rst for its ratio of 2:1.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from oomsayer.kernel.domain import Domain, DomainKind
 from oomsayer.kernel.snapshot import ROOT, Memcg, Snapshot, parent_path
+
+_ZRAM_RATIO = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +45,13 @@ class Headroom:
             return None
         return self.headroom_bytes / self.limit_bytes
 
+    @property
+    def demand_bytes(self) -> int | None:
+        """What reclaim could not take back: limit less headroom; below zero where swap would take it all."""
+        if self.headroom_bytes is None or self.limit_bytes is None:
+            return None
+        return self.limit_bytes - self.headroom_bytes
+
 
 def headroom(domain: Domain, snapshot: Snapshot) -> Headroom:
     """The room left in a domain, at its own level: a limit further up may bind earlier."""
@@ -42,12 +60,28 @@ def headroom(domain: Domain, snapshot: Snapshot) -> Headroom:
     return _memcg(snapshot.memcgs[domain.path], snapshot)
 
 
+def binding(path: str, rooms: Mapping[str, Headroom]) -> str:
+    """The level at which a cgroup that grows runs out first: its own or one above, of equals the lower.
+
+    Args:
+        path: of the domain that grows.
+        rooms: of all domains, by path.
+    """
+    first, least = path, rooms[path].headroom_bytes
+    while path != ROOT:
+        path = parent_path(path)
+        room = rooms[path].headroom_bytes if path in rooms else None
+        if room is not None and (least is None or room < least):
+            first, least = path, room
+    return first
+
+
 def _node(snapshot: Snapshot) -> Headroom:
     memory = snapshot.memory
     if memory.free_bytes is None or memory.file_bytes is None:
         return Headroom(memory.total_bytes, None, None)
-    swappable = min(memory.swap_free_bytes, memory.anon_bytes or 0)
-    room = memory.free_bytes + memory.file_bytes + swappable - memory.watermark_min_bytes
+    swap = memory.swap_free_bytes - min(memory.zram_free_bytes, memory.swap_free_bytes) // _ZRAM_RATIO
+    room = memory.free_bytes + memory.file_bytes + swap - memory.watermark_min_bytes
     return Headroom(memory.total_bytes, memory.total_bytes - memory.free_bytes, room)
 
 
@@ -55,8 +89,7 @@ def _memcg(memcg: Memcg, snapshot: Snapshot) -> Headroom:
     rooms: list[int] = []
     reclaimable = memcg.reclaimable_bytes or 0
     if memcg.max_bytes is not None and memcg.usage_bytes is not None:
-        swappable = min(_swap_room(memcg, snapshot), memcg.anon_bytes or 0)
-        rooms.append(memcg.max_bytes - memcg.usage_bytes + reclaimable + swappable)
+        rooms.append(memcg.max_bytes - memcg.usage_bytes + reclaimable + _swap_room(memcg, snapshot))
     if memcg.memsw_max_bytes is not None and memcg.memsw_usage_bytes is not None:
         # Swapping moves a page from one counter to the other and leaves their sum as it was.
         rooms.append(memcg.memsw_max_bytes - memcg.memsw_usage_bytes + reclaimable)

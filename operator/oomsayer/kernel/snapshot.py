@@ -159,6 +159,7 @@ class Memory:
         file_bytes: Active(file) + Inactive(file).
         anon_bytes: Active(anon) + Inactive(anon).
         swap_free_bytes: SwapFree.
+        zram_free_bytes: how much of that is on zram devices, and so would use memory itself.
         watermark_min_bytes: the zones' min watermarks added up.
         pressure: /proc/pressure/memory, None without PSI.
     """
@@ -171,6 +172,7 @@ class Memory:
     file_bytes: int | None = None
     anon_bytes: int | None = None
     swap_free_bytes: int = 0
+    zram_free_bytes: int = 0
     watermark_min_bytes: int = 0
     pressure: Pressure | None = None
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from oomsayer.kernel.badness import oom_score
 from oomsayer.kernel.era import Detection, detect
 from oomsayer.kernel.snapshot import OOM_SCORE_ADJ_MIN, Memory, Snapshot, Task, Unkillable
-from oomsayer.node import cpustat, kcmp, meminfo, pidstat, pressure, sysctl, zoneinfo
+from oomsayer.node import cpustat, kcmp, meminfo, pidstat, pressure, swaps, sysctl, zoneinfo
 from oomsayer.node.files import number, read_if_there, read_record
 from oomsayer.node.namespace import same_pids
 from oomsayer.node.placement import MemcgReader, Place
@@ -159,7 +159,8 @@ class Scanner:
                 f"{self._root / 'proc/meminfo'} has no MemTotal: it is no proc file system"
             )
         waiting = pressure.parse(read_if_there("pressure/memory", self._proc) or b"")
-        return replace(memory, pressure=waiting)
+        swapping = read_if_there("swaps", self._proc) if memory.swap_free_bytes else None
+        return replace(memory, pressure=waiting, zram_free_bytes=swaps.zram_free_bytes(swapping or b""))
 
     def _detect(self, memory: Memory) -> Detection:
         self._detection = detect(self._release, _small_oom_score(self._proc, memory))

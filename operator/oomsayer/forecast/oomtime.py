@@ -1,0 +1,93 @@
+"""When a domain's OOM comes: a range of time and how sure it is, or that it does not grow towards one."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from oomsayer.forecast.growth import Growth
+
+HORIZON_SECONDS = 86400.0
+"""Growth that takes longer than a day to fill the room is none that anybody is paged for."""
+
+_FARTHEST = 10.0
+"""A forecast is doubtful where it looks so many times farther ahead than demand was watched."""
+_WIDEST = 6.0
+"""And where its latest is so many times its earliest."""
+_GIVEN = 0.1
+"""Nobody grows more evenly than by a tenth, whatever the interval says."""
+
+
+class Trend(StrEnum):
+    """Where demand is heading."""
+
+    GROWING = "growing"
+    STEADY = "not growing"
+    UNKNOWN = "unknown"
+
+
+class Sureness(StrEnum):
+    """How far a time to OOM can be relied on."""
+
+    HIGH = "high"
+    LOW = "low"
+
+
+@dataclass(frozen=True, slots=True)
+class OomTime:
+    """Seconds from the sample to the OOM.
+
+    Attributes:
+        trend: without growth there are no times.
+        earliest: not before.
+        latest: at the latest, None where it may as well never come.
+        sureness: whether the range can be relied on.
+        doubts: why not, each a sentence; and what speaks against growth where there is none.
+    """
+
+    trend: Trend
+    earliest: float | None = None
+    latest: float | None = None
+    sureness: Sureness = Sureness.HIGH
+    doubts: tuple[str, ...] = ()
+
+
+UNKNOWN = OomTime(Trend.UNKNOWN, sureness=Sureness.LOW)
+
+
+def oom_time(growth: Growth | None, room_bytes: int | None, demand_bytes: int | None) -> OomTime:
+    """How long the room lasts at this growth.
+
+    Args:
+        growth: None where too little was seen.
+        room_bytes: headroom, None where it is not known.
+        demand_bytes: the demand that goes with this room.
+    """
+    if growth is None or room_bytes is None or demand_bytes is None:
+        return UNKNOWN
+    came_back = _came_back(growth)
+    room = max(room_bytes - max(growth.level_bytes - demand_bytes, 0.0), 0.0)
+    if growth.middle <= 0 or room / growth.middle > HORIZON_SECONDS:
+        return OomTime(Trend.STEADY, doubts=came_back)
+    earliest = room / (max(growth.high, growth.middle) * (1 + _GIVEN))
+    latest = room / (growth.low / (1 + _GIVEN)) if growth.low > 0 else None
+    if latest is not None and latest > HORIZON_SECONDS:
+        latest = None
+    doubts = (*came_back, *_doubts(growth, room, earliest, latest))
+    return OomTime(Trend.GROWING, earliest, latest, Sureness.LOW if doubts else Sureness.HIGH, doubts)
+
+
+def _came_back(growth: Growth) -> tuple[str, ...]:
+    if not growth.returns:
+        return ()
+    times = "once" if growth.returns == 1 else f"{growth.returns} times"
+    return (f"demand rose before and came back {times}",)
+
+
+def _doubts(growth: Growth, room: float, earliest: float, latest: float | None) -> list[str]:
+    doubts = []
+    if latest is None:
+        doubts.append("it may as well not grow")
+    elif latest > earliest * _WIDEST:
+        doubts.append("it grows unevenly")
+    if room / growth.middle > growth.seconds * _FARTHEST:
+        doubts.append(f"it was watched for {growth.seconds:.0f} s only")
+    return doubts
