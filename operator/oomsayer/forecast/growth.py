@@ -42,6 +42,8 @@ _TAKEN_BACK = 0.25
 _BEYOND = 0.125
 """Share of the deepest fall by which a climb has to pass all peaks before to speak for itself."""
 _LAST_PEAKS = 16
+_KNOWN = 3
+"""From so many returns on a sawtooth is known for one."""
 _PEAKS_FOR_A_LINE = 4
 """Fewer may rise one after the other by chance."""
 _LEAST_FALL_BYTES = 1 << 20
@@ -59,7 +61,7 @@ class Growth:
         seconds: how long a time the estimate rests on.
         level_bytes: the demand that grows: that of now, or in a sawtooth the line along its peaks.
         returns: how often demand rose before and came back.
-        climb: bytes a second of the climb going on now, where past ones came back; else middle.
+        quickening: bytes a second that growth gains each second, 0 where it does not clearly.
     """
 
     low: float
@@ -68,7 +70,7 @@ class Growth:
     seconds: float
     level_bytes: float
     returns: int = 0
-    climb: float = 0.0
+    quickening: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +93,21 @@ def growth(points: Sequence[Point]) -> Growth | None:
     slope = _fit(now.points)
     if not before:
         return slope
-    climb = slope.middle if slope else 0.0
+    returns = len(before)
     peaks = [done.peak for done in before]
     if slope and now.peak[1] > max(top for _, top in peaks) + _margin(before):
-        return replace(slope, returns=len(before))
-    return replace(_along(peaks[-_LAST_PEAKS:], now.peak, points[-1]), returns=len(before), climb=climb)
+        return replace(slope, returns=returns)
+    along = replace(_along(peaks[-_LAST_PEAKS:], now.peak, points[-1]), returns=returns)
+    if slope is None or returns >= _KNOWN:
+        return along
+    # So few returns do not make a habit: of n + 1 climbs that are alike, any may be the one that goes on.
+    return replace(
+        along,
+        low=min(along.low, 0.0),
+        middle=max(along.middle, slope.middle / (returns + 1)),
+        high=max(along.high, slope.high),
+        quickening=slope.quickening,
+    )
 
 
 def climbs(points: Sequence[Point]) -> list[Climb]:
@@ -164,7 +176,10 @@ def _fit(points: Sequence[Point]) -> Growth | None:
             low, high = max(low, band[0] - slack), min(high, band[2] + slack)
             if low > high:
                 break
-            best = Growth(band[0] - slack, band[1], band[2] + slack, length, demand, climb=band[1])
+            quickening = _quickening(cells, length)
+            best = Growth(
+                band[0] - slack, band[1], band[2] + slack, length, demand, quickening=quickening
+            )
         if length == whole:
             break
         length *= _LONGER
@@ -180,6 +195,13 @@ def _cells(points: Sequence[Point], length: float) -> list[Point]:
         if cell not in highest or point[1] >= highest[cell][1]:
             highest[cell] = point
     return list(highest.values())
+
+
+def _quickening(cells: Sequence[Point], length: float) -> float:
+    """Bytes a second squared, where the later half clearly grows faster than the earlier."""
+    middle = len(cells) // 2
+    earlier, later = sen(cells[: middle + 1]), sen(cells[middle:])
+    return (later[1] - earlier[1]) / (length / 2) if later[0] > earlier[2] else 0.0
 
 
 def sen(points: Sequence[Point]) -> tuple[float, float, float]:

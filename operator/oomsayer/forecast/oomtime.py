@@ -1,13 +1,17 @@
 """When a domain's OOM comes: a range of time and how sure it is, or that it does not grow towards one."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from math import sqrt
 
 from oomsayer.forecast.growth import Growth
 
 HORIZON_SECONDS = 86400.0
 """Growth that takes longer than a day to fill the room is none that anybody is paged for."""
 
+_SETTLED_SECONDS = 30.0
+"""What grows for less may just be starting."""
 _FARTHEST = 10.0
 """A forecast is doubtful where it looks so many times farther ahead than demand was watched."""
 _WIDEST = 6.0
@@ -63,16 +67,24 @@ def oom_time(growth: Growth | None, room_bytes: int | None, demand_bytes: int | 
     """
     if growth is None or room_bytes is None or demand_bytes is None:
         return UNKNOWN
-    came_back = _came_back(growth)
     room = max(room_bytes - max(growth.level_bytes - demand_bytes, 0.0), 0.0)
     if growth.middle <= 0 or room / growth.middle > HORIZON_SECONDS:
-        return OomTime(Trend.STEADY, doubts=came_back)
-    earliest = room / (max(growth.high, growth.middle) * (1 + _GIVEN))
+        return OomTime(Trend.STEADY, doubts=_came_back(growth))
+    earliest = _filled(room, max(growth.high, growth.middle) * (1 + _GIVEN), growth)
     latest = room / (growth.low / (1 + _GIVEN)) if growth.low > 0 else None
     if latest is not None and latest > HORIZON_SECONDS:
         latest = None
-    doubts = (*came_back, *_doubts(growth, room, earliest, latest))
+    doubts = tuple(_doubts(growth, room, earliest, latest))
     return OomTime(Trend.GROWING, earliest, latest, Sureness.LOW if doubts else Sureness.HIGH, doubts)
+
+
+def _filled(room: float, rate: float, growth: Growth) -> float:
+    """Seconds until growth at this rate, quickening as it has, fills the room."""
+    if growth.quickening <= 0:
+        return room / rate
+    # The rate is that of the middle of the time looked at.
+    rate += growth.quickening * growth.seconds / 2
+    return (sqrt(rate * rate + 2 * growth.quickening * room) - rate) / growth.quickening
 
 
 def _came_back(growth: Growth) -> tuple[str, ...]:
@@ -82,12 +94,10 @@ def _came_back(growth: Growth) -> tuple[str, ...]:
     return (f"demand rose before and came back {times}",)
 
 
-def _doubts(growth: Growth, room: float, earliest: float, latest: float | None) -> list[str]:
-    doubts = []
+def _doubts(growth: Growth, room: float, earliest: float, latest: float | None) -> Iterator[str]:
     if latest is None:
-        doubts.append("it may as well not grow")
+        yield from _came_back(growth) or ("it may as well not grow",)
     elif latest > earliest * _WIDEST:
-        doubts.append("it grows unevenly")
-    if room / growth.middle > growth.seconds * _FARTHEST:
-        doubts.append(f"it was watched for {growth.seconds:.0f} s only")
-    return doubts
+        yield "it grows unevenly"
+    if growth.seconds < max(_SETTLED_SECONDS, room / growth.middle / _FARTHEST):
+        yield f"it has grown like this for {growth.seconds:.0f} s only"

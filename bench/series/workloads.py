@@ -1,0 +1,177 @@
+"""Processes whose memory behaves in ways of its own: python workloads.py NAME. See record.py."""
+
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+MIB = 1 << 20
+
+
+def memory(size: int) -> bytearray:
+    """So many bytes, every page touched."""
+    block = bytearray(size)
+    for at in range(0, size, 4096):
+        block[at] = 1
+    return block
+
+
+def leak(kib: int, seconds: float) -> None:
+    """Grow by `kib` every so many seconds."""
+    kept = []
+    while True:
+        kept.append(memory(kib << 10))
+        time.sleep(seconds)
+
+
+def jittery() -> None:
+    """A server that leaks a little of each request; requests come in bursts and hold memory meanwhile."""
+    rng, kept = random.Random(1), []
+    while True:
+        burst = [memory(rng.randrange(1, 12) * MIB) for _ in range(rng.choice((0, 1, 1, 2, 4)))]
+        time.sleep(rng.uniform(0.2, 1.5))
+        kept.append(memory(rng.randrange(100, 900) << 10))
+        del burst
+
+
+def accelerating() -> None:
+    """Every object refers to more than the one before."""
+    kept = []
+    for turn in range(1, 1 << 20):
+        kept.append(memory(turn * 4096))
+        time.sleep(1)
+
+
+def calm_then_leak() -> None:
+    """Flat for three minutes, then a leak."""
+    kept = [memory(60 * MIB)]
+    time.sleep(180)
+    while True:
+        kept.append(memory(MIB))
+        time.sleep(1)
+
+
+def stairs() -> None:
+    """A batch every 15 seconds, kept."""
+    kept = []
+    while True:
+        kept.append(memory(12 * MIB))
+        time.sleep(15)
+
+
+def reads_and_leaks() -> None:
+    """Page cache fills the limit; behind it something leaks."""
+    scratch, kept = Path(f"scratch-{time.time_ns()}"), []
+    try:
+        with scratch.open("wb") as file:
+            for _ in range(400):
+                file.write(bytes(MIB))
+        while True:
+            with scratch.open("rb") as file:
+                while file.read(4 * MIB):
+                    kept.append(memory(256 << 10))
+                    time.sleep(0.3)
+    finally:
+        scratch.unlink()
+
+
+def restarts() -> None:
+    """A supervisor whose worker leaks and is killed, again and again."""
+    while True:
+        subprocess.run([sys.executable, __file__, "leaking-worker"], check=False)
+        time.sleep(3)
+
+
+def batches() -> None:
+    """Every half a minute a job takes 120 MiB over ten seconds and gives them back."""
+    base = memory(40 * MIB)
+    while base:
+        job = []
+        for _ in range(40):
+            job.append(memory(3 * MIB))
+            time.sleep(0.25)
+        del job
+        time.sleep(20)
+
+
+def slow_batches() -> None:
+    """The same, slowly: two minutes up, then back."""
+    base = memory(30 * MIB)
+    while base:
+        job = []
+        for _ in range(120):
+            job.append(memory(MIB))
+            time.sleep(1)
+        del job
+        time.sleep(5)
+
+
+def page_cache() -> None:
+    """Writes and reads far more than its limit."""
+    scratch, base = Path(f"scratch-{time.time_ns()}"), memory(50 * MIB)
+    try:
+        while base:
+            with scratch.open("wb") as file:
+                for _ in range(250):
+                    file.write(bytes(MIB))
+                    time.sleep(0.05)
+            with scratch.open("rb") as file:
+                while file.read(MIB):
+                    time.sleep(0.05)
+    finally:
+        scratch.unlink()
+
+
+def steps() -> None:
+    """Loads its data, later more of it, and then stays."""
+    kept = [memory(20 * MIB)]
+    for size in (80, 60, 30):
+        time.sleep(45)
+        kept.extend(memory(MIB) for _ in range(size))
+    time.sleep(3600)
+
+
+def warms_up() -> None:
+    """A cache of bounded size that fills as misses get rarer."""
+    rng, cache = random.Random(2), {}
+    while True:
+        for _ in range(20):
+            key = rng.randrange(160)
+            if key not in cache:
+                cache[key] = memory(MIB)
+        time.sleep(4)
+
+
+def pool() -> None:
+    """Workers come and go, each with some memory for a while: load that wanders."""
+    rng, busy = random.Random(3), []
+    while True:
+        now = time.monotonic()
+        busy = [(until, held) for until, held in busy if until > now]
+        if len(busy) < 16 and rng.random() < 0.5:
+            busy.append((now + rng.expovariate(1 / 25), memory(rng.randrange(2, 14) * MIB)))
+        time.sleep(0.5)
+
+
+WORKLOADS = {
+    "leak": lambda: leak(1024, 1.0),
+    "slow-leak": lambda: leak(256, 1.0),
+    "fast-leak": lambda: leak(4096, 0.4),
+    "leaking-worker": lambda: leak(2048, 1.0),
+    "jittery": jittery,
+    "accelerating": accelerating,
+    "calm-then-leak": calm_then_leak,
+    "stairs": stairs,
+    "reads-and-leaks": reads_and_leaks,
+    "restarts": restarts,
+    "batches": batches,
+    "slow-batches": slow_batches,
+    "page-cache": page_cache,
+    "steps": steps,
+    "warms-up": warms_up,
+    "pool": pool,
+}
+
+if __name__ == "__main__":
+    WORKLOADS[sys.argv[1]]()
