@@ -93,7 +93,7 @@ format: setup ## Format what lint checks
 
 .PHONY: crds
 crds: setup ## Generate crds/ and the chart's CRDs from the models
-	@PYTHONPATH=operator $(VENV)/python -m oomsayer.api.crd
+	@PYTHONPATH=operator $(VENV)/python -m oomsayer.api.crd crds charts/oomsayer/templates/crds
 
 .PHONY: image
 image: setup ## The container image, without a registry: a docker-archive

@@ -119,7 +119,10 @@ class Cgroup:
 def record(name: str, recording: Recording, place: Path, say: Callable[[str], None]) -> None:
     """Run one, and write its series."""
     cgroup = Cgroup(name, recording.limit_mib)
-    lines = [f"# {' '.join(Path(word).name for word in recording.command)}, limit {recording.limit_mib} MiB", HEADER]
+    lines = [
+        f"# {' '.join(Path(word).name for word in recording.command)}, limit {recording.limit_mib} MiB",
+        HEADER,
+    ]
     process = subprocess.Popen(  # noqa: S603 - the commands above
         recording.command,
         cwd=place,
@@ -146,7 +149,7 @@ def record(name: str, recording: Recording, place: Path, say: Callable[[str], No
 def main() -> None:
     """Record those named, all by default, side by side."""
     names = sys.argv[1:] or list(RECORDINGS)
-    with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:  # noqa: S108 - a disk, not tmpfs
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:
         place = Path(directory)
         for file in ("Churn.java", "churn.go", "churn.js"):
             (place / file).write_text((HERE / file).read_text())

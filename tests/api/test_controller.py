@@ -356,7 +356,7 @@ def test_a_risk_is_announced_once_and_taken_back_when_it_ends(shop: Shop) -> Non
         f"(pid 101, container redis of pod default/{shop.pod}): "
         "it is the only process there that can be killed."
     )
-    assert shop.condition("AtRisk") == ("True", "HeadroomUnderThreshold")
+    assert shop.condition("AtRisk") == ("True", "UnderThreshold")
 
     shop.report(redis=500)
     eventually(lambda: shop.next()["headroom"] == "12Mi", "the forecast follows")

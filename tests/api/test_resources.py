@@ -127,7 +127,12 @@ def test_a_policy_without_a_spec_shows_the_defaults(installed: Installation) -> 
 
     spec = admin.get("oomp", "empty")["spec"]
 
-    assert spec["thresholds"] == {"podHeadroomPercent": 10, "nodeHeadroomPercent": 5, "clearPercent": 5}
+    assert spec["thresholds"] == {
+        "podHeadroomPercent": 10,
+        "nodeHeadroomPercent": 5,
+        "clearPercent": 5,
+        "minutesToOOM": 10,
+    }
     assert spec["publish"] == {"events": True, "annotations": True}
 
 

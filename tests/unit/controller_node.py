@@ -65,7 +65,7 @@ def node(redis: int = 100, web: int = 100, free: int = 6000, backup: int = 100) 
 
 
 def seen(snapshot: Snapshot, names: Names = NAMES) -> list[Outlook]:
-    return outlooks(judge(snapshot), names)
+    return outlooks(judge(snapshot), names, {}, NOW)
 
 
 def at(path: str, snapshot: Snapshot, names: Names = NAMES) -> Outlook:

@@ -5,6 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oomsayer.agent.change import BANDS, RISE, Bucket, Decider, State, Weight, band, compare, state
+from oomsayer.agent.report import UNWATCHED
+from oomsayer.forecast.growth import Growth
+from oomsayer.forecast.headroom import headroom
+from oomsayer.forecast.prospect import Watched, prospects
 from oomsayer.kernel.era import era_named
 from oomsayer.kernel.snapshot import ROOT, Memcg, Memory, Snapshot, Sysctls, Task
 from oomsayer.kernel.verdict import verdicts
@@ -36,8 +40,10 @@ def node(*tasks: Task, used: float = 0, more: tuple[Memcg, ...] = ()) -> Snapsho
     return Snapshot("6.12.0", era_named("E6"), 2, memory, tasks, memcgs)
 
 
-def seen(snapshot: Snapshot) -> State:
-    return state(snapshot, verdicts(snapshot))
+def seen(snapshot: Snapshot, watched: Watched = UNWATCHED) -> State:
+    told = verdicts(snapshot)
+    rooms = {v.domain.path: headroom(v.domain, snapshot) for v in told}
+    return state(snapshot, told, rooms, prospects(snapshot, rooms, watched))
 
 
 def weight(before: Snapshot, after: Snapshot) -> Weight:
@@ -240,3 +246,31 @@ def test_what_could_not_be_told_is_told_when_there_is_budget_again() -> None:
 
     clock.now += 10
     assert decider.decide(seen(last), last) is not None
+
+
+def growing(mib_a_second: float, seconds: float = 120.0) -> Watched:
+    rate = mib_a_second * MIB
+    return Watched({"/box": Growth(rate * 0.9, rate, rate * 1.1, seconds, 0)}, seconds=seconds)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        (0.0, 0.0, Weight.NOTHING),
+        (0.0, 1.0, Weight.URGENT),
+        (0.0, 0.2, Weight.ORDINARY),
+        (0.0, 0.05, Weight.MINOR),
+        (0.2, 0.22, Weight.NOTHING),
+        (0.2, 0.4, Weight.ORDINARY),
+        (1.0, 0.0, Weight.ORDINARY),
+    ],
+)
+def test_an_oom_on_its_way_is_told_the_sooner_it_comes(
+    before: float, after: float, expected: Weight
+) -> None:
+    still = replace(node(process(10, 20), used=0.4), taken_at=1000.0)
+    told, now = (
+        seen(still, growing(rate, 200.0) if rate else Watched(seconds=200.0)) for rate in (before, after)
+    )
+    assert compare(told, now, still).weight is expected
+    assert now.near is (after == 1.0)

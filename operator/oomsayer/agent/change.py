@@ -6,8 +6,10 @@ workers that swap ranks by a page mean nothing. So a difference weighs by the ro
 and each weight has a budget of writes of its own:
 
     weight    which differences                                              writes
-    URGENT    under 10 % of room: another victim, a lower band               5 at once, then one in 2 s
-    ORDINARY  another victim, anywhere; a domain came, went or was resized   3 at once, then one in 10 s
+    URGENT    under 10 % of room: another victim, a lower band; an OOM       5 at once, then one in 2 s
+              within two minutes
+    ORDINARY  another victim, anywhere; a domain came, went or was resized;  3 at once, then one in 10 s
+              an OOM within a quarter of an hour
     MINOR     anything else that a reader may want to see                    6 at once, then one in 300 s
 
 A victim that is ahead of the one told by less than a sixteenth of the room, and the order behind the
@@ -15,11 +17,14 @@ victim, weigh one step less. A calm node has MINOR differences alone, and since 
 their budget it writes once in 300 s in the long run: 0.0034 writes a second.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from math import inf
 
-from oomsayer.forecast.headroom import headroom
+from oomsayer.forecast.headroom import Headroom
+from oomsayer.forecast.oomtime import Sureness
+from oomsayer.forecast.prospect import Prospect
 from oomsayer.kernel.badness import oom_badness
 from oomsayer.kernel.domain import Domain
 from oomsayer.kernel.snapshot import Snapshot, Sysctls, Task
@@ -40,6 +45,10 @@ ROOMY = 0.5
 
 SLACK = 16
 """A lead under room/SLACK is what ordinary growth on the way to the limit may turn round."""
+
+SOON_SECONDS = 120.0
+COMING_SECONDS = 900.0
+"""An OOM expected within these is told as what it is: urgent, ordinary. One farther away can wait."""
 
 TOLD_VICTIMS = 4
 """How far down the kill order a difference is worth a write."""
@@ -81,6 +90,19 @@ NO_CHANGE = Change(Weight.NOTHING, "nothing changed")
 
 
 @dataclass(frozen=True, slots=True)
+class Due:
+    """When an OOM is surely on its way: from when until when, in seconds since the epoch."""
+
+    earliest: float
+    latest: float
+
+    @property
+    def expected(self) -> float:
+        """A moment well within."""
+        return (self.earliest + self.latest) / 2
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
     """Where one domain stands.
 
@@ -92,6 +114,7 @@ class Standing:
         comm: the first one's name; a container's first process starts under the runtime's.
         group: path of the cgroup that dies with the first, if one does.
         deaths: how many processes die in all.
+        due: when its OOM is on its way, None where it is not for sure.
     """
 
     domain: Domain
@@ -101,6 +124,7 @@ class Standing:
     comm: str
     group: str | None
     deaths: int
+    due: Due | None = None
 
     @property
     def weight(self) -> Weight:
@@ -116,27 +140,64 @@ class State:
 
     standings: Mapping[str, Standing]
     sysctls: Sysctls
+    taken_at: float = 0.0
 
     @property
     def near(self) -> bool:
-        """Whether some domain is near its OOM."""
-        return any(s.share is not None and s.share < NEAR for s in self.standings.values())
+        """Whether some domain is near its OOM, by room or by time."""
+        soon = self.taken_at + SOON_SECONDS
+        return any(
+            (s.share is not None and s.share < NEAR) or (s.due is not None and s.due.earliest < soon)
+            for s in self.standings.values()
+        )
 
 
-def state(snapshot: Snapshot, told: list[Verdict]) -> State:
-    """What a sample comes to; `told` are the verdicts of this very snapshot."""
-    return State({v.domain.path: _standing(v, snapshot) for v in told}, snapshot.sysctls)
+def state(
+    snapshot: Snapshot,
+    told: Sequence[Verdict],
+    rooms: Mapping[str, Headroom],
+    ahead: Mapping[str, Prospect],
+) -> State:
+    """What a sample comes to.
+
+    Args:
+        snapshot: the sample.
+        told: the verdicts of this very snapshot.
+        rooms: of every domain, by path.
+        ahead: where every domain is heading, by path.
+    """
+    standings = {v.domain.path: _standing(v, rooms, ahead, snapshot.taken_at) for v in told}
+    return State(standings, snapshot.sysctls, snapshot.taken_at)
 
 
-def _standing(verdict: Verdict, snapshot: Snapshot) -> Standing:
-    room = headroom(verdict.domain, snapshot)
+def _standing(
+    verdict: Verdict, rooms: Mapping[str, Headroom], ahead: Mapping[str, Prospect], taken_at: float
+) -> Standing:
+    path = verdict.domain.path
+    room = rooms[path]
     victims = tuple(
         (kill.victim.task.pid, kill.victim.task.start_time) for kill in verdict.order[:TOLD_VICTIMS]
     )
     comm = verdict.victim.task.comm if verdict.victim else ""
     dying = verdict.kill_set
     deaths = len(dying.pids) + dying.omitted
-    return Standing(verdict.domain, room.share, room.headroom_bytes, victims, comm, dying.oom_group, deaths)
+    return Standing(
+        verdict.domain,
+        room.share,
+        room.headroom_bytes,
+        victims,
+        comm,
+        dying.oom_group,
+        deaths,
+        _due(ahead[path], taken_at),
+    )
+
+
+def _due(prospect: Prospect, taken_at: float) -> Due | None:
+    time = prospect.time
+    if time.sureness is not Sureness.HIGH or time.earliest is None or time.latest is None:
+        return None
+    return Due(taken_at + time.earliest, taken_at + time.latest)
 
 
 def band(share: float, before: int | None = None) -> int:
@@ -161,7 +222,11 @@ def compare(told: State, now: State, snapshot: Snapshot) -> Change:
     if told.sysctls != now.sysctls:
         worst = Change(Weight.ORDINARY, "a vm setting changed")
     for path, standing in now.standings.items():
-        change = _difference(told.standings.get(path), standing, snapshot)
+        change = max(
+            _difference(told.standings.get(path), standing, snapshot),
+            _time(told.standings.get(path), standing, snapshot.taken_at),
+            key=lambda change: change.weight,
+        )
         if change.weight > worst.weight:
             worst = change
     if worst.weight < Weight.ORDINARY:
@@ -193,6 +258,23 @@ def _headroom(told: Standing, now: Standing) -> Change:
     if now.share < NEAR:
         return Change(Weight.URGENT if after > before else Weight.ORDINARY, what)
     return Change(Weight.ORDINARY if told.share < NEAR else Weight.MINOR, what)
+
+
+def _time(told: Standing | None, now: Standing, moment: float) -> Change:
+    """Whether the OOM comes at another time than told: when what was told is out of the range of now."""
+    before = told.due if told else None
+    if before == now.due or (
+        before is not None and now.due is not None and now.due.earliest <= before.expected <= now.due.latest
+    ):
+        return NO_CHANGE
+    soonest = min((due.earliest - moment for due in (before, now.due) if due is not None), default=inf)
+    path = now.domain.path
+    if now.due is None:
+        weight = Weight.ORDINARY if soonest < COMING_SECONDS else Weight.MINOR
+        return Change(weight, f"{path}: no OOM is on its way any more")
+    weight = Weight.ORDINARY if soonest < COMING_SECONDS else Weight.MINOR
+    what = f"{path}: its OOM comes in {now.due.earliest - moment:.0f} to {now.due.latest - moment:.0f} s"
+    return Change(Weight.URGENT if soonest < SOON_SECONDS else weight, what)
 
 
 def _victims(told: Standing, now: Standing, snapshot: Snapshot) -> Change:

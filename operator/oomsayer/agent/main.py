@@ -13,11 +13,14 @@ from oomsayer import __version__
 from oomsayer.agent.apiserver import SERVICE_ACCOUNT, ApiServer, NotWritten, ReportWriter, bound_node
 from oomsayer.agent.change import HEARTBEAT_SECONDS, NEAR, Decider, State, Weight, state
 from oomsayer.agent.courier import Courier
+from oomsayer.agent.histories import Histories
 from oomsayer.agent.journal import Journal, Level
 from oomsayer.agent.metrics import Metrics, Sampled
 from oomsayer.agent.pace import LONGEST_CALM_SECONDS, Pace
 from oomsayer.agent.report import SIZE_LIMIT, SMALLEST_SIZE_LIMIT, report
 from oomsayer.agent.server import HttpServer, address_of
+from oomsayer.forecast.headroom import headroom
+from oomsayer.forecast.prospect import Watched, prospects, worth_telling
 from oomsayer.kernel.snapshot import ROOT, Snapshot
 from oomsayer.kernel.verdict import FIRST_VICTIMS, Verdict, verdicts
 from oomsayer.node.selfcheck import Because, self_check
@@ -108,6 +111,7 @@ class Sample:
 
     snapshot: Snapshot
     told: list[Verdict]
+    watched: Watched
     state: State
 
 
@@ -127,6 +131,7 @@ class Agent:
         self._size_limit: int = arguments.report_size
         self._decider = Decider(time.monotonic, arguments.heartbeat)
         self._courier = Courier(self._deliver, self._not_delivered)
+        self._histories = Histories()
         self._newest: Sample | None = None
         self._sampled_at = time.monotonic()
         self._lively_until = self._sampled_at
@@ -177,7 +182,11 @@ class Agent:
     def _sample(self) -> Sample:
         snapshot = self._scanner.snapshot()
         told = verdicts(snapshot, FIRST_VICTIMS)
-        return Sample(snapshot, told, state(snapshot, told))
+        rooms = {verdict.domain.path: headroom(verdict.domain, snapshot) for verdict in told}
+        watched = self._histories.note(snapshot, rooms, time.monotonic())
+        ahead = prospects(snapshot, rooms, watched)
+        watched = worth_telling(watched, ahead)
+        return Sample(snapshot, told, watched, state(snapshot, told, rooms, ahead))
 
     def _self_check(self) -> None:
         now = time.monotonic()
@@ -198,7 +207,7 @@ class Agent:
         if sample is None:
             return
         snapshot = replace(sample.snapshot, gaps=(*sample.snapshot.gaps, *self._writer.gaps()))
-        ready = report(snapshot, sample.told, self._size_limit)
+        ready = report(snapshot, sample.told, self._size_limit, sample.watched)
         self._writer.write(ready.status)
         self._decider.told(sample.state)
         self.metrics.report_written(ready.size_bytes, ready.omitted_domains, time.time())

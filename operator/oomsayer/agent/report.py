@@ -16,9 +16,21 @@ from typing import Any
 from oomsayer import __version__
 from oomsayer.agent.prune import prune
 from oomsayer.api.vocabulary import REPORT_SCHEMA_VERSION
+from oomsayer.forecast.growth import Growth
 from oomsayer.forecast.headroom import headroom
+from oomsayer.forecast.prospect import Watched
 from oomsayer.kernel.domain import DomainKind
-from oomsayer.kernel.snapshot import ROOT, Memcg, Memory, Omitted, Snapshot, Sysctls, Task, parent_path
+from oomsayer.kernel.snapshot import (
+    ROOT,
+    Memcg,
+    Memory,
+    Omitted,
+    Pressure,
+    Snapshot,
+    Sysctls,
+    Task,
+    parent_path,
+)
 from oomsayer.kernel.verdict import FIRST_VICTIMS, Verdict
 
 SIZE_LIMIT = 128 * 1024
@@ -34,6 +46,9 @@ SMALLEST_SIZE_LIMIT = 2 * 1024
 MAX_GAPS = 16
 GAP_LENGTH = 256
 """The first gaps say what is wrong; hundreds of the same would crowd out the processes."""
+
+_LEAST_PRESSURE = 1.0
+"""Percent. Less says nothing, on hundreds of cgroups."""
 
 Json = dict[str, Any]
 
@@ -58,15 +73,26 @@ def compact(value: object) -> bytes:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def report(snapshot: Snapshot, told: Sequence[Verdict], size_limit: int = SIZE_LIMIT) -> Report:
+UNWATCHED = Watched()
+"""Of a first sample."""
+
+
+def report(
+    snapshot: Snapshot,
+    told: Sequence[Verdict],
+    size_limit: int = SIZE_LIMIT,
+    watched: Watched = UNWATCHED,
+) -> Report:
     """The report of a full snapshot.
 
     Args:
         snapshot: what the node looks like.
         told: the verdicts of this very snapshot to a depth of FIRST_VICTIMS.
         size_limit: the most bytes of compact JSON, at least SMALLEST_SIZE_LIMIT.
+        watched: what was seen over time.
     """
-    draft = _Draft(_as_the_reader_can_use_it(snapshot), told, _nearest_first(snapshot, told), size_limit)
+    usable, nearest = _as_the_reader_can_use_it(snapshot), _nearest_first(snapshot, told)
+    draft = _Draft(usable, told, nearest, size_limit, watched)
     return draft.with_most_domains() or draft.with_most_victims() or draft.without_processes()
 
 
@@ -96,6 +122,7 @@ class _Draft:
     told: Sequence[Verdict]
     nearest: Sequence[str]
     size_limit: int
+    watched: Watched
 
     def with_most_domains(self) -> Report | None:
         """As many of the nearest domains as fit, None where not even none does."""
@@ -133,7 +160,7 @@ class _Draft:
         kept = [v for v in self.told if v.domain.kind is DomainKind.NODE or v.domain.path in domains]
         pruned = prune(_without_limits(self.snapshot, domains), depth, kept)
         omitted = len(self.nearest) - count
-        status = status_of(replace(pruned, gaps=gaps + pruned.gaps), omitted)
+        status = status_of(replace(pruned, gaps=gaps + pruned.gaps), omitted, self.watched)
         size = len(compact(status))
         return Report(status, size, omitted) if size <= self.size_limit else None
 
@@ -149,7 +176,7 @@ def _without_limits(snapshot: Snapshot, domains: Collection[str]) -> Snapshot:
     return replace(snapshot, memcgs=memcgs)
 
 
-def status_of(snapshot: Snapshot, omitted_domains: int = 0) -> Json:
+def status_of(snapshot: Snapshot, omitted_domains: int = 0, watched: Watched = UNWATCHED) -> Json:
     """The status that says exactly this snapshot; what is at its default is left out."""
     swap = snapshot.memory.swap_total_bytes > 0
     paths = sorted(snapshot.memcgs)
@@ -165,9 +192,10 @@ def status_of(snapshot: Snapshot, omitted_domains: int = 0) -> Json:
         "cpus": snapshot.cpus,
         "pageSize": snapshot.memory.page_size,
         "initialPidNamespace": snapshot.initial_pid_namespace,
+        "watchedSeconds": int(watched.seconds),
         "memory": _memory(snapshot.memory),
         "sysctls": _sysctls(snapshot.sysctls),
-        "memcgs": _memcgs(snapshot, paths, places, swap=swap),
+        "memcgs": _memcgs(snapshot, paths, places, watched, swap=swap),
         "tasks": [_task(task, places, inside, swap=swap) for task in snapshot.tasks],
     }
     if omitted_domains:
@@ -192,7 +220,9 @@ def _memory(memory: Memory) -> Json:
         fileBytes=memory.file_bytes,
         anonBytes=memory.anon_bytes,
         swapFreeBytes=memory.swap_free_bytes or None,
+        zramFreeBytes=memory.zram_free_bytes or None,
         watermarkMinBytes=memory.watermark_min_bytes or None,
+        pressure=_pressure(memory.pressure),
     )
 
 
@@ -204,16 +234,21 @@ def _sysctls(sysctls: Sysctls) -> Json:
     }
 
 
-def _memcgs(snapshot: Snapshot, paths: Iterable[str], places: Mapping[str, int], *, swap: bool) -> list[Json]:
+def _memcgs(
+    snapshot: Snapshot, paths: Iterable[str], places: Mapping[str, int], watched: Watched, *, swap: bool
+) -> list[Json]:
     """Sorted by path, which puts parents before children."""
     omitted = {o.memcg: o for o in snapshot.omitted}
-    return [_memcg(snapshot.memcgs[path], places, omitted.get(path), swap=swap) for path in paths]
+    return [_memcg(snapshot.memcgs[path], places, omitted.get(path), watched, swap=swap) for path in paths]
 
 
-def _memcg(memcg: Memcg, places: Mapping[str, int], omitted: Omitted | None, *, swap: bool) -> Json:
+def _memcg(
+    memcg: Memcg, places: Mapping[str, int], omitted: Omitted | None, watched: Watched, *, swap: bool
+) -> Json:
     """Amounts only where they decide: usage under a limit, swap on a node that has any."""
     root = memcg.path == ROOT
     limited = memcg.limited
+    growth = watched.growths.get(memcg.path) if limited or root else None
     return _told(
         name="" if root else _text(memcg.path.rpartition("/")[2]),
         parent=None if root else places[parent_path(memcg.path)],
@@ -231,7 +266,29 @@ def _memcg(memcg: Memcg, places: Mapping[str, int], omitted: Omitted | None, *, 
         swappiness=memcg.swappiness if limited else None,
         omittedTasks=omitted.tasks if omitted else None,
         omittedRssPages=(omitted.rss_pages or None) if omitted else None,
+        growth=_growth(growth) if growth else None,
+        reclaiming=(limited and memcg.path in watched.reclaiming) or None,
+        pressure=_pressure(memcg.pressure) if limited else None,
     )
+
+
+def _growth(growth: Growth) -> Json:
+    return _told(
+        low=round(growth.low),
+        middle=round(growth.middle),
+        high=round(growth.high),
+        seconds=round(growth.seconds),
+        levelBytes=round(growth.level_bytes) if growth.returns else None,
+        returns=growth.returns or None,
+        quickening=round(growth.quickening) or None,
+    )
+
+
+def _pressure(pressure: Pressure | None) -> Json | None:
+    """Only where tasks wait at all."""
+    if pressure is None or pressure.some < _LEAST_PRESSURE:
+        return None
+    return {"some": round(pressure.some), "full": round(pressure.full)}
 
 
 def _task(task: Task, places: Mapping[str, int], inside: Container[int], *, swap: bool) -> Json:
@@ -269,7 +326,7 @@ def _gaps(gaps: Sequence[str]) -> list[str]:
     return said
 
 
-def _told(**fields: int | str | bool | None) -> Json:
+def _told(**fields: int | str | bool | Json | None) -> Json:
     return {name: value for name, value in fields.items() if value is not None}
 
 

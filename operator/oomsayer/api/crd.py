@@ -124,6 +124,7 @@ RESOURCES = (
             Column("Container", ".status.next.container", description="Its container."),
             Column("Domain", ".status.next.domainKind", description="What runs out of memory first."),
             Column("Headroom", ".status.next.headroom", description="How much that can still grow."),
+            Column("Time", ".status.next.timeToOOM.text", description="When its OOM comes, as it grows now."),
             Column("Confidence", ".status.next.confidence", description="How far to rely on it."),
             Column("Sampled", ".status.sampledAt", "date", "Time since the sample was taken."),
             Column("Margin", ".status.next.margin", description="Lead over the runner-up.", priority=1),

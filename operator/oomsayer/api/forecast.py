@@ -55,6 +55,25 @@ CONFIDENCE = (
 )
 
 
+class TimeToOOM(Model):
+    """When a domain's OOM comes at its present growth."""
+
+    trend: Literal["growing", "not growing", "unknown"] = Field(
+        description="Whether the demand for memory grows towards the limit. Only growth has times."
+    )
+    earliest: AwareDatetime | None = Field(default=None, description="Not before.")
+    latest: AwareDatetime | None = Field(
+        default=None, description="At the latest; left out where it may as well never come."
+    )
+    text: Human = Field(
+        default="", description='For people, as it was when this was written: "4m-9m", ">40m", "not growing".'
+    )
+    confidence: Literal["high", "low"] = Field(description="Whether the range can be relied on.")
+    because: tuple[Sentence, ...] = Field(
+        default=(), max_length=16, description="What makes it doubtful, or shows that memory is short."
+    )
+
+
 class ForecastProcess(Model):
     """A process and its badness in one domain."""
 
@@ -97,6 +116,14 @@ class ForecastDomain(Model):
     headroom_bytes: Bytes | None = Field(
         default=None, description="How much it can still grow before its OOM."
     )
+    bound_by: str = Field(
+        default="",
+        max_length=4096,
+        description="Name of the level above that runs out first when this domain grows; else left out.",
+    )
+    time_to_oom: TimeToOOM | None = Field(
+        default=None, description="When its OOM comes, at the present growth."
+    )
     victim: ForecastProcess | None = Field(default=None, description="Who is taken first.")
     runner_up: ForecastProcess | None = Field(default=None, description="Second in badness.")
     margin_pages: SignedPages | None = Field(default=None, description="Points between the two, in pages.")
@@ -130,6 +157,7 @@ class NextVictim(Model):
         default=None, description="How much the domain can still grow before its OOM."
     )
     headroom: Human = Field(default="", description='The same for people: "38Mi".')
+    time_to_oom: TimeToOOM | None = Field(default=None, description="When that comes, at the present growth.")
     margin: Human = Field(default="", description="Lead over the runner-up, for people.")
     confidence: ConfidenceLevel = Field(description=CONFIDENCE)
 

@@ -6,6 +6,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 
 ACRONYMS = frozenset({"uid", "id"})
 """Words that Kubernetes writes in capitals: podUID, containerID."""
+WHOLE_NAMES = {"time_to_oom": "timeToOOM", "minutes_to_oom": "minutesToOOM"}
+"""Where an acronym that is a word elsewhere (panicOnOom) is written in capitals."""
 
 Bytes = Annotated[int, Field(ge=0, le=2**63 - 1)]
 """An amount of memory in bytes."""
@@ -28,6 +30,8 @@ Sentence = Annotated[str, Field(max_length=1024)]
 
 def camel(name: str) -> str:
     """The wire name of a field: pod_uid becomes podUID."""
+    if name in WHOLE_NAMES:
+        return WHOLE_NAMES[name]
     first, *rest = name.split("_")
     return first + "".join(word.upper() if word in ACRONYMS else word.capitalize() for word in rest)
 

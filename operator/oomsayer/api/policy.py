@@ -41,7 +41,7 @@ class PolicyNamespaces(Model):
 
 
 class PolicyThresholds(Model):
-    """When a domain is near its OOM, in percent of its limit."""
+    """When a domain is near its OOM: by room in percent of its limit, or by time."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
@@ -65,6 +65,13 @@ class PolicyThresholds(Model):
     )
     clear_percent: Percent = Field(
         default=5, description="A risk ends when headroom is above its threshold plus this."
+    )
+    minutes_to_oom: int = Field(
+        default=10,
+        ge=0,
+        le=1440,
+        description="A domain is at risk too when its OOM may come within so many minutes, as it surely "
+        "grows; 0 warns by headroom alone.",
     )
 
 

@@ -3,7 +3,7 @@
 Fields at their default are left out of the JSON. Sizes are bytes unless a field says pages.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field
 
@@ -23,6 +23,33 @@ MAX_MEMCGS = 4096
 MAX_TASKS = 4096
 MAX_GAPS = 64
 
+Rate = Annotated[int, Field(ge=-(2**62), le=2**62)]
+"""Bytes a second."""
+
+
+class ReportedPressure(Model):
+    """Time lost to waiting for memory in the last 10 seconds, in percent (PSI)."""
+
+    some: int = Field(ge=0, le=100, description="Some task waited.")
+    full: int = Field(ge=0, le=100, description="No task did anything else.")
+
+
+class ReportedGrowth(Model):
+    """How fast a domain's demand grows: what reclaim can not take back, in bytes a second."""
+
+    low: Rate = Field(description="At least so fast, with 95 % confidence; below zero it may shrink.")
+    middle: Rate = Field(description="The most likely.")
+    high: Rate = Field(description="At most so fast.")
+    seconds: Count = Field(default=0, description="How long a time this rests on.")
+    level_bytes: int | None = Field(
+        default=None,
+        ge=-(2**63),
+        le=2**63 - 1,
+        description="Where demand came back before: what grows, the line along its peaks.",
+    )
+    returns: Count = Field(default=0, description="How often demand rose before and came back.")
+    quickening: Rate = Field(default=0, description="How much the growth itself gains each second.")
+
 
 class ReportedMemory(Model):
     """The machine's memory, from /proc/meminfo and /proc/zoneinfo."""
@@ -34,7 +61,9 @@ class ReportedMemory(Model):
     file_bytes: Bytes | None = Field(default=None, description="Active(file) + Inactive(file).")
     anon_bytes: Bytes | None = Field(default=None, description="Active(anon) + Inactive(anon).")
     swap_free_bytes: Bytes = Field(default=0, description="SwapFree.")
+    zram_free_bytes: Bytes = Field(default=0, description="How much of that is on zram, compressed memory.")
     watermark_min_bytes: Bytes = Field(default=0, description="The zones' min watermarks added up.")
+    pressure: ReportedPressure | None = Field(default=None, description="Left out under 1 %, or without PSI.")
 
 
 class ReportedSysctls(Model):
@@ -81,6 +110,13 @@ class ReportedMemcg(Model):
     swappiness: int | None = Field(default=None, ge=0, le=200, description="v1 memory.swappiness.")
     omitted_tasks: Count = Field(default=0, description="Processes charged here that tasks leaves out.")
     omitted_rss_pages: Pages = Field(default=0, description="Their resident pages added up.")
+    growth: ReportedGrowth | None = Field(
+        default=None, description="Of a domain whose demand moves, and of the node at the root."
+    )
+    reclaiming: bool = Field(
+        default=False, description="It met its limit within the last minute and lives on by reclaim."
+    )
+    pressure: ReportedPressure | None = Field(default=None, description="Left out under 1 %, or without PSI.")
 
 
 class ReportedTask(Model):
@@ -136,6 +172,7 @@ class NodeMemoryReportStatus(Model):
     initial_pid_namespace: bool = Field(
         default=True, description="Whether the agent's /proc shows every process of the machine."
     )
+    watched_seconds: Count = Field(default=0, description="For how long the agent has watched this node.")
     memory: ReportedMemory = Field(description="The machine's memory.")
     sysctls: ReportedSysctls = Field(default=ReportedSysctls(), description="vm.* settings of the node.")
     memcgs: tuple[ReportedMemcg, ...] = Field(

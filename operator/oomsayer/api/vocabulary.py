@@ -55,7 +55,7 @@ class Condition(StrEnum):
     READY = "Ready"
     """Of an OOMForecast: the report behind it is fresh and was understood."""
     AT_RISK = "AtRisk"
-    """Of an OOMForecast: some domain's headroom is under its policy's threshold."""
+    """Of an OOMForecast: some domain's headroom or time to OOM is under its policy's threshold."""
     ACCEPTED = "Accepted"
     """Of an OOMPolicy: the operator follows it."""
 
@@ -67,7 +67,7 @@ class ConditionReason(StrEnum):
     STALE = "ReportStale"
     UNKNOWN_SCHEMA = "ReportSchemaUnknown"
     INVALID_REPORT = "ReportInvalid"
-    UNDER_THRESHOLD = "HeadroomUnderThreshold"
+    UNDER_THRESHOLD = "UnderThreshold"
     ENOUGH_HEADROOM = "EnoughHeadroom"
     VALID = "Valid"
     INVALID_POLICY = "Invalid"

@@ -1,7 +1,8 @@
 """What an OOMForecast says about a node: every domain's verdict with its room and its names. Pure."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Literal, cast
 
 from oomsayer.api.forecast import (
@@ -11,10 +12,14 @@ from oomsayer.api.forecast import (
     ForecastKillSet,
     ForecastProcess,
     NextVictim,
+    TimeToOOM,
 )
 from oomsayer.api.quantity import binary
+from oomsayer.controller.ahead import time_to_oom
 from oomsayer.controller.names import Names
 from oomsayer.forecast.headroom import Headroom, headroom
+from oomsayer.forecast.oomtime import UNKNOWN, OomTime, Sureness
+from oomsayer.forecast.prospect import Prospect
 from oomsayer.kernel.snapshot import Snapshot, Task
 from oomsayer.kernel.verdict import FIRST_VICTIMS, Candidate, KillSet, Verdict, verdicts
 from oomsayer.kubelet.cgroups import Owner, owner
@@ -27,6 +32,8 @@ PIDS_SHOWN = 256
 _SENTENCES_SHOWN = 64
 _SENTENCE_CHARACTERS = 1024
 _NEVER_CLOSE = float("inf")
+_CLOSE_SECONDS = 3600.0
+"""Sure to come in an hour is as close as an empty domain, in half of one as half of its room."""
 
 DomainWord = Literal["node", "pod", "container", "cgroup"]
 
@@ -41,6 +48,9 @@ class Outlook:
         kind: what people call such a domain.
         name: what people call this one.
         whose: the pod and container that the domain belongs to.
+        time: when its OOM comes.
+        told_time: the same as the forecast tells it, None where nothing was watched.
+        bound_by: name of the level above that runs out first, "" where it does itself.
     """
 
     verdict: Verdict
@@ -48,6 +58,9 @@ class Outlook:
     kind: DomainWord
     name: str
     whose: Owner
+    time: OomTime = UNKNOWN
+    told_time: TimeToOOM | None = None
+    bound_by: str = ""
 
     @property
     def path(self) -> str:
@@ -60,12 +73,28 @@ def judge(snapshot: Snapshot) -> list[tuple[Verdict, Headroom]]:
     return [(v, headroom(v.domain, snapshot)) for v in verdicts(snapshot, FIRST_VICTIMS)]
 
 
-def outlooks(judged: Iterable[tuple[Verdict, Headroom]], names: Names) -> list[Outlook]:
-    """Put names to verdicts."""
+def outlooks(
+    judged: Sequence[tuple[Verdict, Headroom]], names: Names, ahead: Mapping[str, Prospect], now: datetime
+) -> list[Outlook]:
+    """Put names to verdicts, and what is ahead of each domain.
+
+    Args:
+        judged: verdicts and rooms.
+        names: of pods and containers.
+        ahead: by path of the domain.
+        now: when this is told.
+    """
+    called = {verdict.domain.path: names.domain(verdict.domain) for verdict, _ in judged}
     result = []
     for verdict, room in judged:
-        kind, name = names.domain(verdict.domain)
-        result.append(Outlook(verdict, room, cast("DomainWord", kind), name, owner(verdict.domain.path)))
+        path = verdict.domain.path
+        kind, name = called[path]
+        outlook = Outlook(verdict, room, cast("DomainWord", kind), name, owner(path))
+        if path in ahead:
+            told, binds = time_to_oom(ahead[path], now), ahead[path].binds
+            bound_by = "" if binds == path else called[binds][1]
+            outlook = replace(outlook, time=ahead[path].time, told_time=told, bound_by=bound_by)
+        result.append(outlook)
     return result
 
 
@@ -81,13 +110,16 @@ def wanted(judged: Iterable[tuple[Verdict, Headroom]]) -> set[Owner]:
 
 
 def closeness(outlook: Outlook) -> tuple[float, int]:
-    """Sorts domains by how near their OOM is: by room as a share of the limit.
+    """Sorts domains by how near their OOM is: by room as a share of the limit, or by time where that is sure.
 
     Of two that are level the deeper comes first: a charge is tried at the leaf and then upwards, so
     the lower limit refuses it. Unknown room sorts last.
     """
-    share = outlook.room.share
-    return (_NEVER_CLOSE if share is None else share, -outlook.path.count("/"))
+    share = _NEVER_CLOSE if outlook.room.share is None else outlook.room.share
+    time = outlook.time
+    if time.earliest is not None and time.sureness is Sureness.HIGH:
+        share = min(share, time.earliest / _CLOSE_SECONDS)
+    return (share, -outlook.path.count("/"))
 
 
 def next_victim(domains: Iterable[Outlook], names: Names, page_size: int) -> NextVictim | None:
@@ -101,6 +133,7 @@ def next_victim(domains: Iterable[Outlook], names: Names, page_size: int) -> Nex
         domain_kind=first.kind,
         headroom_bytes=room_bytes(first.room),
         headroom="" if first.room.headroom_bytes is None else binary(max(first.room.headroom_bytes, 0)),
+        time_to_oom=first.told_time,
         confidence=ConfidenceLevel(first.verdict.confidence),
     )
     victim = first.verdict.victim
@@ -152,6 +185,8 @@ def _domain(outlook: Outlook, names: Names, page_size: int) -> ForecastDomain:
         limit_bytes=room.limit_bytes,
         usage_bytes=room.usage_bytes,
         headroom_bytes=room_bytes(room),
+        bound_by=outlook.bound_by,
+        time_to_oom=outlook.told_time,
         victim=_process(verdict.victim, names),
         runner_up=_process(verdict.runner_up, names),
         margin_pages=margin,

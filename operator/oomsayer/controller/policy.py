@@ -16,6 +16,7 @@ class Rules:
     Attributes:
         headroom_percent: at risk below this share of the limit; 0 never is.
         clear_percent: a risk ends above headroom_percent plus this.
+        minutes_to_oom: at risk too when the OOM may come within so many minutes; 0 never for that.
         events: whether Events are written.
         annotations: whether pods are annotated.
     """
@@ -24,6 +25,7 @@ class Rules:
     clear_percent: int
     events: bool
     annotations: bool
+    minutes_to_oom: int = 0
 
 
 SILENT = Rules(headroom_percent=0, clear_percent=0, events=False, annotations=False)
@@ -84,4 +86,7 @@ def _sentence(errors: Iterable[Mapping[str, Any]]) -> str:
 
 
 def _rules(spec: OOMPolicySpec, percent: int) -> Rules:
-    return Rules(percent, spec.thresholds.clear_percent, spec.publish.events, spec.publish.annotations)
+    thresholds, publish = spec.thresholds, spec.publish
+    return Rules(
+        percent, thresholds.clear_percent, publish.events, publish.annotations, thresholds.minutes_to_oom
+    )

@@ -31,7 +31,7 @@ from oomsayer.api.vocabulary import (
     ConditionReason,
     EventReason,
 )
-from oomsayer.controller import forecast, sentences, status
+from oomsayer.controller import ahead, forecast, sentences, status
 from oomsayer.controller.apiserver import JSON_PATCH, ApiError, ApiServer
 from oomsayer.controller.events import EventBudget, Subject, event, pod_subject, reason
 from oomsayer.controller.metrics import Metrics, view
@@ -41,6 +41,7 @@ from oomsayer.controller.policy import Policies, read_policy
 from oomsayer.controller.risk import Scope, by_path, ended, risks, rules_for, scope
 from oomsayer.controller.snapshot import Report, ReportError
 from oomsayer.controller.state import STALE_AFTER, Seen, State
+from oomsayer.forecast.prospect import prospects
 
 log = logging.getLogger(__name__)
 
@@ -162,7 +163,10 @@ class Reconciler:
         judged = forecast.judge(report.snapshot)
         names, retry = await self._pods.names(report.node, forecast.wanted(judged))
         node = Subject("Node", report.node, uid=report.node_uid or "")
-        fresh = _Fresh(report, forecast.outlooks(judged, names), names, node)
+        rooms = {verdict.domain.path: room for verdict, room in judged}
+        coming = prospects(report.snapshot, rooms, report.watched)
+        coming = ahead.aged(coming, max((now - report.sampled_at).total_seconds(), 0.0))
+        fresh = _Fresh(report, forecast.outlooks(judged, names, coming, now), names, node)
         risks_before = before.risks if before else ()
         current = risks(fresh.outlooks, risks_before, names, self._state.policies, now)
         gone = ended(risks_before, current)
@@ -179,7 +183,8 @@ class Reconciler:
             await self._write(stored, after, final, report.node_uid)
         if problems:
             raise problems[0]
-        return min((seconds for seconds in (retry, wait) if seconds is not None), default=None)
+        waits = (retry, wait, ahead.tell_again(coming))
+        return min((seconds for seconds in waits if seconds is not None), default=None)
 
     def _compose(
         self,

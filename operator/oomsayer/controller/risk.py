@@ -9,11 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from math import inf
 
 from oomsayer.api.forecast import Risk, RiskLevel
 from oomsayer.controller.forecast import Outlook, closeness
 from oomsayer.controller.names import Names, Place
 from oomsayer.controller.policy import Policies, Rules
+from oomsayer.forecast.oomtime import Sureness
 from oomsayer.kernel.snapshot import Task
 from oomsayer.kernel.verdict import Confidence
 from oomsayer.kubelet.cgroups import owner
@@ -22,6 +24,8 @@ _CRITICAL_SHARE = 0.25
 """Of the threshold: below it a risk is critical."""
 _CALM_SHARE = 0.5
 """Of the threshold: above it a critical risk is a mere warning again."""
+_TIME_CLEARS = 2.0
+"""Times the threshold of time: so far away its OOM has to be again."""
 _SAME_ROOM = 0.02
 """Shares of the limit this close leave a risk with the domain that it had."""
 
@@ -73,9 +77,9 @@ def risks(
 ) -> tuple[Risk, ...]:
     """The risks of now, those that go on with the time when they began.
 
-    One begins under its threshold and ends above threshold plus clear_percent, or when another process
-    becomes the victim. In a domain where a victim is dying already nothing begins and nothing ends:
-    what is true there shows once it is gone.
+    One begins under its threshold of headroom or of time to OOM. It ends above headroom's threshold plus
+    clear_percent and twice the threshold of time, or when another process becomes the victim. In a domain
+    where a victim is dying already nothing begins and nothing ends: what is true there shows once it is gone.
     """
     known = {key(risk): risk for risk in before}
     blocked = {o.path for o in outlooks if o.verdict.confidence is Confidence.BLOCKED}
@@ -131,16 +135,18 @@ def _decide(options: Sequence[tuple[Outlook, Risk]], before: Risk | None, polici
     if not rules.headroom_percent:
         return None
     threshold = rules.headroom_percent / 100
+    minutes = min((_minutes(outlook) for outlook, _ in options), default=inf)
     if before is None:
-        return (
-            risk.model_copy(update={"level": _level(share, threshold, None)}) if share < threshold else None
-        )
-    if share > threshold + rules.clear_percent / 100:
+        if share >= threshold and minutes > rules.minutes_to_oom:
+            return None
+        level = _level(share / threshold, minutes, rules, None)
+        return risk.model_copy(update={"level": level})
+    if share > threshold + rules.clear_percent / 100 and minutes > rules.minutes_to_oom * _TIME_CLEARS:
         return None
     risk = _stay(before, share, options) or risk
     return risk.model_copy(
         update={
-            "level": _level(share, threshold, before.level),
+            "level": _level(share / threshold, minutes, rules, before.level),
             "since": before.since,
             "announced": before.announced,
         }
@@ -152,9 +158,17 @@ def _stay(before: Risk, share: float, options: Iterable[tuple[Outlook, Risk]]) -
     return next((r for o, r in options if o.path == before.domain and _share(o) - share <= _SAME_ROOM), None)
 
 
-def _level(share: float, threshold: float, before: RiskLevel | None) -> RiskLevel:
+def _level(of_room: float, minutes: float, rules: Rules, before: RiskLevel | None) -> RiskLevel:
+    """`of_room` is the room as a share of its threshold."""
     bound = _CALM_SHARE if before is RiskLevel.CRITICAL else _CRITICAL_SHARE
-    return RiskLevel.CRITICAL if share < threshold * bound else RiskLevel.WARNING
+    critical = of_room < bound or minutes < rules.minutes_to_oom * bound
+    return RiskLevel.CRITICAL if critical else RiskLevel.WARNING
+
+
+def _minutes(outlook: Outlook) -> float:
+    """Until its OOM may come, where it surely grows."""
+    time = outlook.time
+    return inf if time.earliest is None or time.sureness is not Sureness.HIGH else time.earliest / 60
 
 
 def _share(outlook: Outlook) -> float:

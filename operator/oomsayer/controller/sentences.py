@@ -1,9 +1,11 @@
 """What an Event says: one sentence of who would die, where, why that one, and how much room is left. Pure."""
 
+from oomsayer.api.duration import span
 from oomsayer.api.forecast import Risk
 from oomsayer.api.quantity import binary
 from oomsayer.controller.forecast import Outlook, room_bytes
 from oomsayer.controller.names import Names
+from oomsayer.forecast.oomtime import Sureness
 from oomsayer.kernel.badness import rss_swap_pgtables
 from oomsayer.kernel.snapshot import Snapshot, Task
 from oomsayer.kernel.verdict import Candidate, Confidence, Verdict
@@ -22,7 +24,7 @@ def risk_note(outlook: Outlook, snapshot: Snapshot, names: Names, node: str) -> 
     if victim is None:
         return _fit(f"{_room(outlook)} left {_where(outlook, node)}, where no process can be killed.")
     return _fit(
-        f"With {_room(outlook)} left, the next OOM {_where(outlook, node)} kills "
+        f"With {_room(outlook)} left, the next OOM {_where(outlook, node)}{_when(outlook)} kills "
         f"{_who(victim.task, names)}{_together(verdict)}: {_why(verdict, snapshot, names)}"
         f"{_doubt(verdict)}."
     )
@@ -45,6 +47,14 @@ def _room(outlook: Outlook) -> str:
     if room is None or not limit:
         return "an unknown amount"
     return f"{binary(room)} of {binary(limit)}"
+
+
+def _when(outlook: Outlook) -> str:
+    time = outlook.time
+    if time.earliest is None:
+        return ""
+    sure = "" if time.sureness is Sureness.HIGH else ", with low confidence"
+    return f" (at the present growth {span(time.earliest, time.latest)}{sure})"
 
 
 def _where(outlook: Outlook, node: str) -> str:

@@ -1,8 +1,9 @@
 """From a NodeMemoryReport back to the Snapshot that the agent took, or a sentence that says why not."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from math import inf
 from typing import Any
 
 from pydantic import ValidationError
@@ -10,17 +11,22 @@ from pydantic import ValidationError
 from oomsayer.api.report import (
     NodeMemoryReport,
     NodeMemoryReportStatus,
+    ReportedGrowth,
     ReportedMemcg,
     ReportedMemory,
+    ReportedPressure,
     ReportedTask,
 )
 from oomsayer.api.vocabulary import REPORT_SCHEMA_VERSION, ConditionReason
+from oomsayer.forecast.growth import Growth
+from oomsayer.forecast.prospect import Watched
 from oomsayer.kernel.era import Era, era_named
 from oomsayer.kernel.snapshot import (
     ROOT,
     Memcg,
     Memory,
     Omitted,
+    Pressure,
     Snapshot,
     Sysctls,
     Task,
@@ -51,12 +57,14 @@ class Report:
         node_uid: UID of that Node as the agent gave it in ownerReferences, None without.
         sampled_at: when the sample was taken, by the node's clock.
         snapshot: what the node looked like.
+        watched: what the agent saw over time.
     """
 
     node: str
     node_uid: str | None
     sampled_at: datetime
     snapshot: Snapshot
+    watched: Watched = field(default_factory=Watched)
 
 
 def read_report(obj: Mapping[str, Any]) -> Report:
@@ -76,6 +84,7 @@ def read_report(obj: Mapping[str, Any]) -> Report:
         node_uid=owner.uid if owner else None,
         sampled_at=report.status.sampled_at,
         snapshot=snapshot(report.status),
+        watched=_watched(report.status),
     )
 
 
@@ -111,6 +120,31 @@ def snapshot(status: NodeMemoryReportStatus) -> Snapshot:
         ),
         gaps=(*status.gaps, *gaps),
     )
+
+
+def _watched(status: NodeMemoryReportStatus) -> Watched:
+    told = list(zip(_paths(status.memcgs), status.memcgs, strict=True))
+    return Watched(
+        growths={path: _growth(memcg.growth) for path, memcg in told if memcg.growth is not None},
+        reclaiming=frozenset(path for path, memcg in told if memcg.reclaiming),
+        seconds=status.watched_seconds,
+    )
+
+
+def _growth(growth: ReportedGrowth) -> Growth:
+    return Growth(
+        low=growth.low,
+        middle=growth.middle,
+        high=growth.high,
+        seconds=growth.seconds,
+        level_bytes=-inf if growth.level_bytes is None else growth.level_bytes,
+        returns=growth.returns,
+        quickening=growth.quickening,
+    )
+
+
+def _pressure(pressure: ReportedPressure | None) -> Pressure | None:
+    return None if pressure is None else Pressure(pressure.some, pressure.full)
 
 
 def _check_schema(obj: Mapping[str, Any]) -> None:
@@ -219,6 +253,7 @@ def _memcg(path: str, memcg: ReportedMemcg) -> Memcg:
         oom_group=memcg.oom_group,
         oom_kill_disable=memcg.oom_kill_disable,
         swappiness=memcg.swappiness,
+        pressure=_pressure(memcg.pressure),
     )
 
 
@@ -232,5 +267,7 @@ def _memory(memory: ReportedMemory, page_size: int) -> Memory:
         file_bytes=memory.file_bytes,
         anon_bytes=memory.anon_bytes,
         swap_free_bytes=memory.swap_free_bytes,
+        zram_free_bytes=memory.zram_free_bytes,
         watermark_min_bytes=memory.watermark_min_bytes,
+        pressure=_pressure(memory.pressure),
     )

@@ -13,6 +13,7 @@ from oomsayer.api.forecast import (
 )
 from oomsayer.api.model import Model, StatusCondition
 from oomsayer.api.vocabulary import Condition, ConditionReason
+from oomsayer.controller.ahead import moved
 
 REFRESH = timedelta(minutes=15)
 """A forecast that says nothing new is written again after this, to show that it is alive."""
@@ -83,7 +84,11 @@ def worth_writing(before: OOMForecastStatus | None, after: OOMForecastStatus) ->
     if after.observed_at - before.observed_at >= REFRESH or _essence(before) != _essence(after):
         return True
     domains = {d.path: d for d in before.domains}
-    return any(_moved(domains[d.path], d) for d in after.domains)
+    then, now = before.observed_at, after.observed_at
+    return any(
+        _moved(domains[d.path], d) or moved(domains[d.path].time_to_oom, then, d.time_to_oom, now)
+        for d in after.domains
+    )
 
 
 def _moved(before: ForecastDomain, after: ForecastDomain) -> bool:
@@ -117,6 +122,7 @@ def _domain(domain: ForecastDomain) -> tuple[Any, ...]:
         domain.name,
         domain.limit_bytes,
         domain.confidence,
+        domain.bound_by,
         _process(domain.victim),
         _process(domain.runner_up),
         domain.kill_set.pids,

@@ -61,7 +61,8 @@ class Growth:
         seconds: how long a time the estimate rests on.
         level_bytes: the demand that grows: that of now, or in a sawtooth the line along its peaks.
         returns: how often demand rose before and came back.
-        quickening: bytes a second that growth gains each second, 0 where it does not clearly.
+        quickening: bytes a second that growth gains each second, below zero where it slows down; 0 where it
+            does not clearly change.
     """
 
     low: float
@@ -95,19 +96,17 @@ def growth(points: Sequence[Point]) -> Growth | None:
         return slope
     returns = len(before)
     peaks = [done.peak for done in before]
-    if slope and now.peak[1] > max(top for _, top in peaks) + _margin(before):
+    beyond = now.peak[1] - max(top for _, top in peaks)
+    if slope and beyond > _margin(before):
         return replace(slope, returns=returns)
     along = replace(_along(peaks[-_LAST_PEAKS:], now.peak, points[-1]), returns=returns)
-    if slope is None or returns >= _KNOWN:
-        return along
-    # So few returns do not make a habit: of n + 1 climbs that are alike, any may be the one that goes on.
-    return replace(
-        along,
-        low=min(along.low, 0.0),
-        middle=max(along.middle, slope.middle / (returns + 1)),
-        high=max(along.high, slope.high),
-        quickening=slope.quickening,
-    )
+    if slope and (beyond > 0 or returns < _KNOWN):
+        along = replace(along, high=max(along.high, slope.high))
+    if slope and returns < _KNOWN:
+        # So few returns make no habit: of n + 1 climbs that are alike, any may be the one that goes on.
+        expected = max(along.middle, slope.middle / (returns + 1))
+        along = replace(along, low=min(along.low, 0.0), middle=expected)
+    return along
 
 
 def climbs(points: Sequence[Point]) -> list[Climb]:
@@ -177,9 +176,9 @@ def _fit(points: Sequence[Point]) -> Growth | None:
             if low > high:
                 break
             quickening = _quickening(cells, length)
-            best = Growth(
-                band[0] - slack, band[1], band[2] + slack, length, demand, quickening=quickening
-            )
+            best = Growth(band[0] - slack, band[1], band[2] + slack, length, demand, quickening=quickening)
+            if _stalled(cells):
+                best = replace(best, low=min(best.low, 0.0), middle=0.0, quickening=0.0)
         if length == whole:
             break
         length *= _LONGER
@@ -197,11 +196,19 @@ def _cells(points: Sequence[Point], length: float) -> list[Point]:
     return list(highest.values())
 
 
+def _stalled(cells: Sequence[Point]) -> bool:
+    """Whether the later half of the time brought nothing new."""
+    middle = len(cells) // 2
+    earlier, later = (max(demand for _, demand in half) for half in (cells[:middle], cells[middle:]))
+    return later - earlier < _LEAST_FALL_BYTES
+
+
 def _quickening(cells: Sequence[Point], length: float) -> float:
-    """Bytes a second squared, where the later half clearly grows faster than the earlier."""
+    """Bytes a second squared, where the later half clearly grows faster or slower than the earlier."""
     middle = len(cells) // 2
     earlier, later = sen(cells[: middle + 1]), sen(cells[middle:])
-    return (later[1] - earlier[1]) / (length / 2) if later[0] > earlier[2] else 0.0
+    apart = later[0] > earlier[2] or later[2] < earlier[0]
+    return (later[1] - earlier[1]) / (length / 2) if apart else 0.0
 
 
 def sen(points: Sequence[Point]) -> tuple[float, float, float]:

@@ -1,7 +1,7 @@
 """When a domain's OOM comes: a range of time and how sure it is, or that it does not grow towards one."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from math import sqrt
 
@@ -53,6 +53,13 @@ class OomTime:
     sureness: Sureness = Sureness.HIGH
     doubts: tuple[str, ...] = ()
 
+    def after(self, seconds: float) -> "OomTime":
+        """The same so much later, without a newer sample."""
+        if self.earliest is None:
+            return self
+        latest = None if self.latest is None else max(self.latest - seconds, 0.0)
+        return replace(self, earliest=max(self.earliest - seconds, 0.0), latest=latest)
+
 
 UNKNOWN = OomTime(Trend.UNKNOWN, sureness=Sureness.LOW)
 
@@ -70,21 +77,28 @@ def oom_time(growth: Growth | None, room_bytes: int | None, demand_bytes: int | 
     room = max(room_bytes - max(growth.level_bytes - demand_bytes, 0.0), 0.0)
     if growth.middle <= 0 or room / growth.middle > HORIZON_SECONDS:
         return OomTime(Trend.STEADY, doubts=_came_back(growth))
-    earliest = _filled(room, max(growth.high, growth.middle) * (1 + _GIVEN), growth)
-    latest = room / (growth.low / (1 + _GIVEN)) if growth.low > 0 else None
+    earliest = _filled(
+        room, max(growth.high, growth.middle) * (1 + _GIVEN), max(growth.quickening, 0), growth
+    )
+    latest = None
+    if earliest is None:
+        return OomTime(Trend.STEADY, doubts=_came_back(growth))
+    if growth.low > 0:
+        latest = _filled(room, growth.low / (1 + _GIVEN), min(growth.quickening, 0), growth)
     if latest is not None and latest > HORIZON_SECONDS:
         latest = None
     doubts = tuple(_doubts(growth, room, earliest, latest))
     return OomTime(Trend.GROWING, earliest, latest, Sureness.LOW if doubts else Sureness.HIGH, doubts)
 
 
-def _filled(room: float, rate: float, growth: Growth) -> float:
-    """Seconds until growth at this rate, quickening as it has, fills the room."""
-    if growth.quickening <= 0:
+def _filled(room: float, rate: float, quickening: float, growth: Growth) -> float | None:
+    """Seconds until growth that changes so fills the room, None where it slows down before."""
+    if not quickening:
         return room / rate
     # The rate is that of the middle of the time looked at.
-    rate += growth.quickening * growth.seconds / 2
-    return (sqrt(rate * rate + 2 * growth.quickening * room) - rate) / growth.quickening
+    rate += quickening * growth.seconds / 2
+    under = rate * rate + 2 * quickening * room
+    return None if rate <= 0 or under < 0 else (sqrt(under) - rate) / quickening
 
 
 def _came_back(growth: Growth) -> tuple[str, ...]:
@@ -95,7 +109,9 @@ def _came_back(growth: Growth) -> tuple[str, ...]:
 
 
 def _doubts(growth: Growth, room: float, earliest: float, latest: float | None) -> Iterator[str]:
-    if latest is None:
+    if growth.quickening < 0 < growth.low and latest is None:
+        yield "it slows down"
+    elif latest is None:
         yield from _came_back(growth) or ("it may as well not grow",)
     elif latest > earliest * _WIDEST:
         yield "it grows unevenly"
