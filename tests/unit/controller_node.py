@@ -1,10 +1,13 @@
 """A node for the controller's tests: one pod with two limited containers, one host service."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from oomsayer.controller.forecast import Outlook, judge, outlooks
 from oomsayer.controller.names import Names, Pod
+from oomsayer.forecast.growth import Growth
+from oomsayer.forecast.prospect import Watched, prospects
 from oomsayer.kernel.era import era_named
 from oomsayer.kernel.snapshot import ROOT, Memcg, Memory, Snapshot, Task
 
@@ -64,12 +67,27 @@ def node(redis: int = 100, web: int = 100, free: int = 6000, backup: int = 100) 
     )
 
 
-def seen(snapshot: Snapshot, names: Names = NAMES) -> list[Outlook]:
-    return outlooks(judge(snapshot), names, {}, NOW)
+def seen(
+    snapshot: Snapshot,
+    names: Names = NAMES,
+    growths: Mapping[str, Growth] | None = None,
+    now: datetime = NOW,
+) -> list[Outlook]:
+    judged = judge(snapshot)
+    rooms = {verdict.domain.path: room for verdict, room in judged}
+    watched = Watched() if growths is None else Watched(growths, seconds=600)
+    return outlooks(judged, names, prospects(snapshot, rooms, watched), now)
 
 
-def at(path: str, snapshot: Snapshot, names: Names = NAMES) -> Outlook:
-    return next(o for o in seen(snapshot, names) if o.path == path)
+def at(
+    path: str, snapshot: Snapshot, names: Names = NAMES, growths: Mapping[str, Growth] | None = None
+) -> Outlook:
+    return next(o for o in seen(snapshot, names, growths) if o.path == path)
+
+
+def leak(kibibytes_a_second: float, seconds: float = 600.0) -> Growth:
+    rate = kibibytes_a_second * 1024
+    return Growth(rate * 0.8, rate, rate * 1.2, seconds, 0)
 
 
 def with_tasks(snapshot: Snapshot, *tasks: Task) -> Snapshot:

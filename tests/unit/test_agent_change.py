@@ -265,9 +265,7 @@ def growing(mib_a_second: float, seconds: float = 120.0) -> Watched:
         (1.0, 0.0, Weight.ORDINARY),
     ],
 )
-def test_an_oom_on_its_way_is_told_the_sooner_it_comes(
-    before: float, after: float, expected: Weight
-) -> None:
+def test_an_oom_on_its_way_is_told_the_sooner_it_comes(before: float, after: float, expected: Weight) -> None:
     still = replace(node(process(10, 20), used=0.4), taken_at=1000.0)
     told, now = (
         seen(still, growing(rate, 200.0) if rate else Watched(seconds=200.0)) for rate in (before, after)

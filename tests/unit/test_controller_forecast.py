@@ -17,7 +17,7 @@ from tests.unit.controller_node import (
     with_tasks,
 )
 
-from oomsayer.api.forecast import ConfidenceLevel, NextVictim
+from oomsayer.api.forecast import ConfidenceLevel, NextVictim, TimeToOOM
 from oomsayer.controller.forecast import (
     FULL_ORDERS_BYTES,
     PIDS_SHOWN,
@@ -46,6 +46,7 @@ def test_next_is_the_domain_with_the_least_room_for_its_size() -> None:
         container_id="b" * 64,
         headroom_bytes=224 * MI,
         headroom="224Mi",
+        time_to_oom=TimeToOOM(trend="unknown", text="unknown", confidence="low"),
         margin="134Mi",
         confidence=ConfidenceLevel.HIGH,
     )

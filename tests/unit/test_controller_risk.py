@@ -14,6 +14,7 @@ from tests.unit.controller_node import (
     REDIS_ID,
     UID,
     WEB,
+    leak,
     node,
     seen,
     task,
@@ -171,3 +172,32 @@ def test_a_node_wide_risk_goes_by_the_nodes_rules() -> None:
         }
     )
     assert rules_for(risk, book).events
+
+
+def at_risk_by_time(
+    rate: float, before: tuple[Risk, ...] = (), seconds: float = 600, minutes: int = 10
+) -> tuple[Risk, ...]:
+    spec = OOMPolicySpec.model_validate({"thresholds": {"minutesToOOM": minutes}})
+    growths = {REDIS: leak(rate, seconds)} if rate else {}
+    outlooks = seen(node(redis=212), NAMES, growths)
+    return risks(outlooks, before, NAMES, policies({"p": spec}), LATER if before else NOW)
+
+
+def test_an_oom_that_surely_comes_soon_is_a_risk_however_much_room_is_left() -> None:
+    (risk,) = at_risk_by_time(600)
+    assert (risk.domain, risk.comm, risk.level) == (REDIS, "redis", RiskLevel.WARNING)
+    (soon,) = at_risk_by_time(2400)
+    assert soon.level is RiskLevel.CRITICAL
+    assert at_risk_by_time(300) == ()
+
+
+def test_an_oom_that_may_never_come_is_none_and_a_policy_may_not_care() -> None:
+    assert at_risk_by_time(600, seconds=20) == ()
+    assert at_risk_by_time(2400, minutes=0) == ()
+
+
+def test_a_risk_by_time_ends_when_the_oom_is_far_away_again() -> None:
+    before = at_risk_by_time(600)
+    assert at_risk_by_time(300, before)
+    assert at_risk_by_time(150, before) == ()
+    assert at_risk_by_time(0, before) == ()

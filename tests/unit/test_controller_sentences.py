@@ -9,6 +9,7 @@ from tests.unit.controller_node import (
     REDIS,
     WEB,
     at,
+    leak,
     memcg,
     node,
     task,
@@ -30,6 +31,18 @@ def test_the_only_candidate() -> None:
     assert note(REDIS, node(redis=490)) == (
         "With 22Mi of 512Mi left, the next OOM in container shop/cart-0/redis kills redis "
         "(pid 101, container redis of pod shop/cart-0): it is the only process there that can be killed."
+    )
+
+
+def test_growth_tells_when() -> None:
+    growing = node(redis=400)
+    assert (
+        "With 112Mi of 512Mi left, the next OOM in container shop/cart-0/redis "
+        "(at the present growth in 3 to 7 minutes) kills redis"
+    ) in risk_note(at(REDIS, growing, growths={REDIS: leak(400)}), growing, NAMES, "n1")
+    young = {REDIS: replace(leak(400, 20), low=0)}
+    assert "(at the present growth not before 3 minutes, if at all, with low confidence) kills" in risk_note(
+        at(REDIS, growing, growths=young), growing, NAMES, "n1"
     )
 
 

@@ -1,14 +1,18 @@
 import json
+from dataclasses import replace
+from math import inf
 from typing import Any
 
 import pytest
-from tests.unit.controller_node import node
+from tests.unit.controller_node import REDIS, WEB, node
 from tests.unit.random_snapshots import random_snapshot
 
 from oomsayer.agent.report import status_of
 from oomsayer.api.vocabulary import ConditionReason
 from oomsayer.controller.snapshot import ReportError, read_report
-from oomsayer.kernel.snapshot import Snapshot, Unkillable
+from oomsayer.forecast.growth import Growth
+from oomsayer.forecast.prospect import Watched
+from oomsayer.kernel.snapshot import ROOT, Pressure, Snapshot, Unkillable
 from oomsayer.kernel.verdict import verdicts
 
 NODE_REFERENCE = {"apiVersion": "v1", "kind": "Node", "name": "n1", "uid": "u-1"}
@@ -42,6 +46,27 @@ def told(snapshot: Snapshot) -> list[tuple[str, int, list[tuple[int, int]], list
         )
         for v in verdicts(snapshot)
     ]
+
+
+def test_what_the_agent_saw_over_time_arrives() -> None:
+    leak = Growth(-3.0, 5.0, 9.0, 40.0, 12345.0, returns=3, quickening=-2.0)
+    still = Growth(0.0, 1.0, 2.0, 40.0, 999.0)
+    watched = Watched({REDIS: leak, ROOT: still}, frozenset({WEB}), 77.9)
+    waits = replace(node().memcgs[WEB], pressure=Pressure(some=12.4, full=3.0))
+    pressed = replace(node().memory, pressure=Pressure(some=1.0, full=0.0), zram_free_bytes=5)
+    snapshot = replace(node(), memory=pressed, memcgs={**node().memcgs, WEB: waits})
+    status = json.loads(json.dumps(status_of(snapshot, watched=watched)))
+    report = read_report(obj() | {"status": status})
+    assert report.watched.growths == {REDIS: leak, ROOT: replace(still, level_bytes=-inf)}
+    assert (report.watched.reclaiming, report.watched.seconds) == ({WEB}, 77)
+    assert report.snapshot.memcgs[WEB].pressure == Pressure(12, 3)
+    assert report.snapshot.memory == pressed
+
+
+def test_calm_is_not_told() -> None:
+    calm = replace(node().memcgs[WEB], pressure=Pressure(some=0.9, full=0.0))
+    status = status_of(replace(node(), memcgs={**node().memcgs, WEB: calm}))
+    assert all(memcg.keys().isdisjoint({"growth", "pressure", "reclaiming"}) for memcg in status["memcgs"])
 
 
 def test_node_and_its_uid_come_from_the_objects_metadata() -> None:

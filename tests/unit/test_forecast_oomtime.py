@@ -78,7 +78,9 @@ BOX = Memcg("/pod/box", max_bytes=200 * MIB, usage_bytes=100 * MIB, reclaimable_
 
 def node(box: Memcg = BOX, pressure: Pressure | None = None) -> Snapshot:
     memory = Memory(4096, 1024 * MIB, free_bytes=500 * MIB, file_bytes=0, pressure=pressure)
-    return Snapshot("6.12", era_named("E6"), 2, memory, (), {ROOT: Memcg(ROOT), "/pod": Memcg("/pod"), box.path: box})
+    return Snapshot(
+        "6.12", era_named("E6"), 2, memory, (), {ROOT: Memcg(ROOT), "/pod": Memcg("/pod"), box.path: box}
+    )
 
 
 ROOMS = {ROOT: Headroom(1024 * MIB, 524 * MIB, 500 * MIB), "/pod/box": Headroom(200 * MIB, 100 * MIB, ROOM)}
