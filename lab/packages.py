@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lab import cache
 from lab.errors import LabError
+from lab.process import capture
 from lab.progress import run_step
 
 _DEFAULT_MIRROR = "http://deb.debian.org/debian"
@@ -46,6 +47,31 @@ def require(programs: Iterable[str]) -> None:
     log = cache.log_file("apt")
     run_step("reading the package lists", ["apt-get", "update"], log=log, env=env)
     run_step(f"installing {' '.join(wanted)}", command, log=log, env=env)
+
+
+def unpacked(package: str) -> Path:
+    """The files of a Debian package, which is not installed: the programs of some start services.
+
+    Raises:
+        LabError: it can not be fetched; the text says what helps.
+    """
+    return cache.artifact(package, cache.key_of(package), lambda out: _unpack(package, out))
+
+
+def _unpack(package: str, out: Path) -> None:
+    if shutil.which("apt-get") is None:
+        raise LabError(f"missing: {package}. Install what this package is on Debian, so that it is on PATH")
+    out.mkdir()
+    log = cache.log_file(package)
+    try:
+        run_step(f"fetching Debian's {package}", ["apt-get", "download", package], log=log, cwd=out)
+    except LabError as error:
+        raise LabError(
+            f"{error}\nRemedy: sudo apt-get update, or install {package} so that it is on PATH"
+        ) from error
+    archive = next(out.glob(f"{package}_*.deb"))
+    capture(["dpkg-deb", "--extract", archive, out])
+    archive.unlink()
 
 
 def mirror(etc: Path = Path("/etc/apt")) -> str:

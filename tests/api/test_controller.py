@@ -219,7 +219,8 @@ def node_status(uid: str, containers: tuple[Container, ...], free: int) -> Json:
 class Operator:
     """`oomsayer operator`, started and ended as a kubelet would."""
 
-    def __init__(self, kubeconfig: Path, log: Path, identity: str) -> None:
+    def __init__(self, kubeconfig: Path, log: Path, identity: str, *options: str) -> None:
+        self._options = options
         self.identity = identity
         self.port = free_port()
         self._kubeconfig = kubeconfig
@@ -230,7 +231,7 @@ class Operator:
         """Start it, unless it runs."""
         if self.running:
             return
-        options = ("--metrics-address", f"127.0.0.1:{self.port}", "--namespace", NAMESPACE)
+        options = ("--metrics-address", f"127.0.0.1:{self.port}", "--namespace", NAMESPACE, *self._options)
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "oomsayer", "operator", *options, "--identity", self.identity],

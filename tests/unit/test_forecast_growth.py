@@ -66,6 +66,12 @@ def test_a_sawtooth_does_not_grow_however_steep_its_teeth(period: int) -> None:
     assert tooth.middle < MIB / 50
 
 
+def test_demand_below_zero_is_like_any_other() -> None:
+    """Where swap would take more than there is."""
+    above, below = (of(lambda t, base=base: base + (t % 20) * 5, 115, every=1) for base in (10, -8000))
+    assert (above.returns, above.middle) == (below.returns, below.middle)
+
+
 def test_a_sawtooth_whose_peaks_rise_grows_as_they_do() -> None:
     rising = of(lambda t: 50 + t / 10 + (t % 20) * 4, 290, every=1)
     assert rising.returns >= 3

@@ -207,7 +207,10 @@ class OOMForecastStatus(Model):
         default=(), max_length=MAX_RISKS, description="Risks that have begun and not yet ended."
     )
     conditions: tuple[StatusCondition, ...] = Field(
-        default=(), max_length=8, description="Ready and AtRisk.", json_schema_extra=listed_as("map", "type")
+        default=(),
+        max_length=8,
+        description="Ready, AtRisk and History.",
+        json_schema_extra=listed_as("map", "type"),
     )
 
 

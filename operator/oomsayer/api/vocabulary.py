@@ -56,6 +56,8 @@ class Condition(StrEnum):
     """Of an OOMForecast: the report behind it is fresh and was understood."""
     AT_RISK = "AtRisk"
     """Of an OOMForecast: some domain's headroom or time to OOM is under its policy's threshold."""
+    HISTORY = "History"
+    """Of an OOMForecast, where a Prometheus is configured: it tells of the time before the agent watched."""
     ACCEPTED = "Accepted"
     """Of an OOMPolicy: the operator follows it."""
 
@@ -69,6 +71,8 @@ class ConditionReason(StrEnum):
     INVALID_REPORT = "ReportInvalid"
     UNDER_THRESHOLD = "UnderThreshold"
     ENOUGH_HEADROOM = "EnoughHeadroom"
+    PROMETHEUS_ANSWERS = "PrometheusAnswers"
+    PROMETHEUS_FAILS = "PrometheusFails"
     VALID = "Valid"
     INVALID_POLICY = "Invalid"
 

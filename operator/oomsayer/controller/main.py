@@ -9,6 +9,8 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import kopf
 from aiohttp import web
@@ -16,6 +18,7 @@ from aiohttp import web
 from oomsayer import __version__
 from oomsayer.api.vocabulary import API_VERSION, FORECAST_PLURAL, POLICY_PLURAL, REPORT_PLURAL
 from oomsayer.controller.apiserver import SERVICE_ACCOUNT, ApiError, ApiServer, wait_for_kinds
+from oomsayer.controller.history import PrometheusHistory
 from oomsayer.controller.leader import Leader
 from oomsayer.controller.metrics import Metrics
 from oomsayer.controller.reconcile import Reconciler
@@ -55,6 +58,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="this operator's name in the Lease and in Events (default: the pod's name)",
     )
     parser.add_argument(
+        "--prometheus-url",
+        default=os.environ.get("OOMSAYER_PROMETHEUS_URL", ""),
+        metavar="URL",
+        help="a Prometheus that scrapes the kubelets' cAdvisor, for growth from before an agent started",
+    )
+    parser.add_argument(
+        "--prometheus-token-file",
+        type=Path,
+        default=os.environ.get("OOMSAYER_PROMETHEUS_TOKEN_FILE") or None,
+        metavar="FILE",
+        help="holds a bearer token for it",
+    )
+    parser.add_argument(
         "--log-level",
         choices=_LEVELS,
         default=os.environ.get("OOMSAYER_LOG_LEVEL", "info"),
@@ -79,7 +95,13 @@ def run(args: argparse.Namespace) -> int:
         log.error("--metrics-address: %s", error)  # noqa: TRY400 - the sentence says it all
         return 2
     try:
-        asyncio.run(Operator(args.namespace, args.identity).run(host, port))
+        prometheus = _url(args.prometheus_url)
+    except ValueError as error:
+        log.error("--prometheus-url: %s", error)  # noqa: TRY400 - the sentence says it all
+        return 2
+    try:
+        operator = Operator(args.namespace, args.identity, prometheus, args.prometheus_token_file)
+        asyncio.run(operator.run(host, port))
     except kopf.LoginError as error:
         log.error("%s", error)  # noqa: TRY400 - likewise
         return 2
@@ -95,15 +117,20 @@ class Operator:
     Args:
         namespace: where the Lease lives.
         identity: this operator's name.
+        prometheus: URL of the Prometheus to ask for history, "" for none.
+        token_file: holds a bearer token for it.
     """
 
-    def __init__(self, namespace: str, identity: str) -> None:
+    def __init__(
+        self, namespace: str, identity: str, prometheus: str = "", token_file: Path | None = None
+    ) -> None:
         self._api = ApiServer()
         self._state = State()
         self._queue = WorkQueue()
         self._metrics = Metrics()
         self._metrics.sources.api_failures = self._api.failures
-        self._reconciler = Reconciler(self._api, self._state, self._metrics, identity)
+        self._history = PrometheusHistory(prometheus, self._look_again, token_file) if prometheus else None
+        self._reconciler = Reconciler(self._api, self._state, self._metrics, identity, self._history)
         self._leader = Leader(self._api, namespace, identity, self._on_leader)
         self._leading = asyncio.Event()
         self._busy: dict[str, float] = {}
@@ -208,6 +235,9 @@ class Operator:
             log.info("policy %s changed: all nodes are looked at again", name)
             self._all_nodes()
 
+    def _look_again(self, node: str) -> None:
+        self._queue.add(_NODE + node)
+
     def _all_nodes(self) -> None:
         for name in self._state.reports:
             self._queue.add(_NODE + name)
@@ -253,6 +283,8 @@ class Operator:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._queue.close()
+        if self._history is not None:
+            await self._history.close()
         if self._watches is not None:
             await asyncio.to_thread(self._watches.stop, _STOP_SECONDS)
         await runner.cleanup()
@@ -269,6 +301,18 @@ def _address(text: str) -> tuple[str, int]:
     if not colon or not port.isdigit() or int(port) > 65535:  # noqa: PLR2004 - the range of TCP ports
         raise ValueError(f"{text!r} is not [HOST]:PORT, such as :9465 or 127.0.0.1:9465")
     return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - Prometheus and the kubelet come from outside
+
+
+def _url(text: str) -> str:
+    """The URL of an HTTP API, without a slash at its end; "" stays.
+
+    Raises:
+        ValueError: it is none.
+    """
+    parts = urlsplit(text)
+    if text and (parts.scheme not in ("http", "https") or not parts.hostname):
+        raise ValueError(f"{text!r} is not a URL such as http://prometheus.monitoring:9090")
+    return text.rstrip("/")
 
 
 def _own_namespace() -> str:

@@ -12,7 +12,7 @@ After a restart the status says where to go on; an Event that exists already is 
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -20,6 +20,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from oomsayer.api.forecast import OOMForecastStatus, Risk
+from oomsayer.api.model import StatusCondition
 from oomsayer.api.vocabulary import (
     API_VERSION,
     FORECAST_KIND,
@@ -34,6 +35,7 @@ from oomsayer.api.vocabulary import (
 from oomsayer.controller import ahead, forecast, sentences, status
 from oomsayer.controller.apiserver import JSON_PATCH, ApiError, ApiServer
 from oomsayer.controller.events import EventBudget, Subject, event, pod_subject, reason
+from oomsayer.controller.history import PrometheusHistory
 from oomsayer.controller.metrics import Metrics, view
 from oomsayer.controller.names import Names
 from oomsayer.controller.pods import PodNames
@@ -69,13 +71,22 @@ class Reconciler:
         state: what the watches have shown.
         metrics: what is counted.
         instance: this operator's name in Events.
+        history: what Prometheus remembers, None where none is configured.
     """
 
-    def __init__(self, api: ApiServer, state: State, metrics: Metrics, instance: str) -> None:
+    def __init__(
+        self,
+        api: ApiServer,
+        state: State,
+        metrics: Metrics,
+        instance: str,
+        history: PrometheusHistory | None = None,
+    ) -> None:
         self._api = api
         self._state = state
         self._metrics = metrics
         self._instance = instance
+        self._history = history
         self._pods = PodNames(api)
         self._budget = EventBudget()
         self._annotated: dict[str, dict[str, str | None]] = {}
@@ -164,7 +175,10 @@ class Reconciler:
         names, retry = await self._pods.names(report.node, forecast.wanted(judged))
         node = Subject("Node", report.node, uid=report.node_uid or "")
         rooms = {verdict.domain.path: room for verdict, room in judged}
-        coming = prospects(report.snapshot, rooms, report.watched)
+        watched = report.watched
+        if self._history is not None:
+            watched = self._history.extend(report.node, watched, rooms)
+        coming = prospects(report.snapshot, rooms, watched)
         coming = ahead.aged(coming, max((now - report.sampled_at).total_seconds(), 0.0))
         fresh = _Fresh(report, forecast.outlooks(judged, names, coming, now), names, node)
         risks_before = before.risks if before else ()
@@ -214,8 +228,17 @@ class Reconciler:
             next=forecast.next_victim(fresh.outlooks, fresh.names, page_size),
             domains=forecast.forecast_domains(fresh.outlooks, fresh.names, page_size),
             risks=(*current, *kept),
-            conditions=(ready, status.at_risk(current, conditions, now)),
+            conditions=(
+                ready,
+                status.at_risk(current, conditions, now),
+                *self._told_of_history(conditions, now),
+            ),
         )
+
+    def _told_of_history(self, before: Sequence[StatusCondition], now: datetime) -> Iterator[StatusCondition]:
+        trouble = self._history.trouble if self._history is not None else None
+        if trouble is not None:
+            yield status.history(trouble, before, now)
 
     async def _take_back(
         self, risk: Risk, current: Sequence[Risk], fresh: _Fresh, problems: list[ApiError]
@@ -319,6 +342,8 @@ class Reconciler:
     ) -> None:
         """A report was deleted. With its Node gone the forecast goes too; else it says what is missing."""
         self._pods.forget(name)
+        if self._history is not None:
+            self._history.forget(name)
         self._metrics.sources.nodes.pop(name, None)
         if stored is None or before is None:
             return

@@ -72,6 +72,17 @@ def at_risk(current: Iterable[Risk], before: Iterable[StatusCondition], now: dat
     )
 
 
+def history(trouble: str, before: Iterable[StatusCondition], now: datetime) -> StatusCondition:
+    """The History condition; `trouble` is why Prometheus could not be asked, "" where it could."""
+    if trouble:
+        reason, message = ConditionReason.PROMETHEUS_FAILS, f"growth is what the agents saw alone: {trouble}"
+    else:
+        reason, message = ConditionReason.PROMETHEUS_ANSWERS, "growth includes what Prometheus remembers"
+    return condition(
+        Condition.HISTORY, holds=not trouble, reason=reason, message=message, before=before, now=now
+    )
+
+
 def document(part: Model) -> dict[str, Any]:
     """A model as it is written to the API."""
     return part.model_dump(by_alias=True, exclude_none=True, mode="json")

@@ -128,7 +128,7 @@ def climbs(points: Sequence[Point]) -> list[Climb]:
 
 
 def _deepest_fall(points: Sequence[Point]) -> float:
-    top = deepest = 0.0
+    top, deepest = -inf, 0.0
     for _, demand in points:
         top = max(top, demand)
         deepest = max(deepest, top - demand)
