@@ -1,33 +1,43 @@
 """The part of a snapshot that decides, so that a report is small and still exact.
 
 For the first k victims of every domain it is enough to know those victims, the runners-up, whoever
-shares memory with anyone (one kill takes several), and whoever is dying already. All others are
-counted for each cgroup. A verdict from the pruned snapshot equals that from the full one; a test
+shares memory with anyone (one kill takes several), and whoever is dying already. Of every container
+its biggest process at each oom_score_adj is told too, so that one that is not as the kubelet meant it
+shows. All others are counted for each cgroup. A verdict from the pruned snapshot equals that from the full one; a test
 holds this on random snapshots.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 from oomsayer.kernel.hierarchy import dies_with_group
 from oomsayer.kernel.pidns import takes_its_cgroup, zap_pid_ns_processes
 from oomsayer.kernel.snapshot import ROOT, Memcg, Omitted, Snapshot, Task, parent_path
 from oomsayer.kernel.verdict import Verdict, verdicts
+from oomsayer.kubelet.cgroups import owner
+from oomsayer.kubelet.qos import SANDBOX_OOM_SCORE_ADJ
 
 
-def prune(snapshot: Snapshot, depth: int, told: Iterable[Verdict] | None = None) -> Snapshot:
+def prune(
+    snapshot: Snapshot, depth: int, told: Iterable[Verdict] | None = None, *, pods: bool = True
+) -> Snapshot:
     """Keep what the first `depth` victims of every domain need.
 
     Args:
         snapshot: the full one.
         depth: how many victims of each domain stay exact, at least 1.
         told: the verdicts of this very snapshot to at least that depth, where they are at hand.
+        pods: keep the working set of every pod and a process of every container, too.
     """
+    if not pods:
+        snapshot = _without_working_sets(snapshot)
     if snapshot.era.sacrifice_child:
         return snapshot  # any child may die for its parent: nobody can be left out
     needed = _deciding(verdicts(snapshot, depth) if told is None else told, depth)
     needed.update(task.pid for task in snapshot.tasks if task.mm or task.in_flight)
     needed |= _where_cgroup_and_namespace_differ(snapshot)
+    if pods:
+        needed |= _one_of_each(snapshot, needed)
     needed |= _reapers(needed, snapshot)
     kept = tuple(task for task in snapshot.tasks if task.pid in needed)
     kept_pids = {task.pid for task in kept}
@@ -77,6 +87,27 @@ def _where_cgroup_and_namespace_differ(snapshot: Snapshot) -> set[int]:
     return pids
 
 
+def _without_working_sets(snapshot: Snapshot) -> Snapshot:
+    memcgs = {path: replace(memcg, working_set_bytes=None) for path, memcg in snapshot.memcgs.items()}
+    return replace(snapshot, memcgs=memcgs)
+
+
+def _one_of_each(snapshot: Snapshot, kept: Collection[int]) -> set[int]:
+    """Of each container in a pod the biggest process at each oom_score_adj, where none of them is kept yet.
+
+    A process whose oom_score_adj is not what the kubelet meant may be no victim anywhere for that very reason.
+    """
+    told = {(task.memcg, task.oom_score_adj) for task in snapshot.tasks if task.pid in kept}
+    biggest: dict[tuple[str, int], Task] = {}
+    for task in snapshot.tasks:
+        place = (task.memcg, task.oom_score_adj)
+        if place in told or task.oom_score_adj == SANDBOX_OOM_SCORE_ADJ or not owner(task.memcg).container_id:
+            continue
+        if place not in biggest or task.rss_pages > biggest[place].rss_pages:
+            biggest[place] = task
+    return {task.pid for task in biggest.values()}
+
+
 def _deciding(told: Iterable[Verdict], depth: int) -> set[int]:
     pids: set[int] = set()
     for verdict in told:
@@ -87,8 +118,11 @@ def _deciding(told: Iterable[Verdict], depth: int) -> set[int]:
 
 
 def _needed_memcgs(snapshot: Snapshot, kept: Iterable[Task]) -> dict[str, Memcg]:
-    """The root, every domain, every home of a kept task, and all above them: groups that matter are there."""
-    wanted = {m.path for m in snapshot.memcgs.values() if m.limited}
+    """The root, every domain, every pod that may be evicted, every home of a kept task, and all above them.
+
+    So groups that matter are there.
+    """
+    wanted = {m.path for m in snapshot.memcgs.values() if m.limited or m.working_set_bytes is not None}
     wanted.update(task.memcg for task in kept)
     wanted.add(ROOT)
     for path in tuple(wanted):

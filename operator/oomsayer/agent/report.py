@@ -1,7 +1,7 @@
 """A snapshot in the form of a NodeMemoryReport's status, within a hard bound of bytes.
 
-What decides the first victims is sent and nothing else (see prune). Where even that is too much, the
-domains with the most room lose their limit in the report, and so stop being domains for its reader;
+What decides the first victims and evictions is sent and nothing else (see prune). Where that is too much,
+pods that have no part in the victims go first, and with them what evictions go by; then the domains with the most room lose their limit in the report, and so stop being domains for its reader;
 the status counts them. A cgroup that something else needs stays as a place in the tree.
 
 oomsayer.api.report has the same form as a model; a test holds the two together.
@@ -93,7 +93,12 @@ def report(
     """
     usable, nearest = _as_the_reader_can_use_it(snapshot), _nearest_first(snapshot, told)
     draft = _Draft(usable, told, nearest, size_limit, watched)
-    return draft.with_most_domains() or draft.with_most_victims() or draft.without_processes()
+    return (
+        draft.whole()
+        or draft.with_most_domains()
+        or draft.with_most_victims()
+        or draft.without_processes()
+    )
 
 
 def _as_the_reader_can_use_it(snapshot: Snapshot) -> Snapshot:
@@ -123,6 +128,10 @@ class _Draft:
     nearest: Sequence[str]
     size_limit: int
     watched: Watched
+
+    def whole(self) -> Report | None:
+        """All domains, all pods and one process of every container; None where that does not fit."""
+        return self._built(len(self.nearest), pods=True)
 
     def with_most_domains(self) -> Report | None:
         """As many of the nearest domains as fit, None where not even none does."""
@@ -154,11 +163,13 @@ class _Draft:
         status = status_of(bare, len(self.nearest))
         return Report(status, len(compact(status)), len(self.nearest))
 
-    def _built(self, count: int, depth: int = FIRST_VICTIMS, gaps: tuple[str, ...] = ()) -> Report | None:
+    def _built(
+        self, count: int, depth: int = FIRST_VICTIMS, gaps: tuple[str, ...] = (), *, pods: bool = False
+    ) -> Report | None:
         """With the `count` nearest domains, None where that exceeds the bound."""
         domains = set(self.nearest[:count])
         kept = [v for v in self.told if v.domain.kind is DomainKind.NODE or v.domain.path in domains]
-        pruned = prune(_without_limits(self.snapshot, domains), depth, kept)
+        pruned = prune(_without_limits(self.snapshot, domains), depth, kept, pods=pods)
         omitted = len(self.nearest) - count
         status = status_of(replace(pruned, gaps=gaps + pruned.gaps), omitted, self.watched)
         size = len(compact(status))
@@ -264,6 +275,7 @@ def _memcg(
         oomGroup=memcg.oom_group or None,
         oomKillDisable=memcg.oom_kill_disable or None,
         swappiness=memcg.swappiness if limited else None,
+        workingSetBytes=memcg.working_set_bytes,
         omittedTasks=omitted.tasks if omitted else None,
         omittedRssPages=(omitted.rss_pages or None) if omitted else None,
         growth=_growth(growth) if growth else None,

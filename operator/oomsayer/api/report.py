@@ -108,6 +108,10 @@ class ReportedMemcg(Model):
         default=False, description="v1 memory.oom_control: processes hang at the limit instead of dying."
     )
     swappiness: int | None = Field(default=None, ge=0, le=200, description="v1 memory.swappiness.")
+    working_set_bytes: Bytes | None = Field(
+        default=None,
+        description="Usage less inactive page cache, by which the kubelet evicts: of pods, kubepods and the root.",
+    )
     omitted_tasks: Count = Field(default=0, description="Processes charged here that tasks leaves out.")
     omitted_rss_pages: Pages = Field(default=0, description="Their resident pages added up.")
     growth: ReportedGrowth | None = Field(

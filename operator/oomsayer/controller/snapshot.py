@@ -254,6 +254,7 @@ def _memcg(path: str, memcg: ReportedMemcg) -> Memcg:
         oom_kill_disable=memcg.oom_kill_disable,
         swappiness=memcg.swappiness,
         pressure=_pressure(memcg.pressure),
+        working_set_bytes=memcg.working_set_bytes,
     )
 
 

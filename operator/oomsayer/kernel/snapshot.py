@@ -122,6 +122,8 @@ class Memcg:
         swappiness: v1 memory.swappiness, None on v2, where vm.swappiness decides.
         events: its counters, read where it is limited.
         pressure: its memory.pressure (v2), read where it is limited; None without PSI.
+        working_set_bytes: usage less inactive_file, as the kubelet measures it: of pods, of kubepods, and of the
+            root, where it is the machine's.
     """
 
     path: str
@@ -139,6 +141,7 @@ class Memcg:
     swappiness: int | None = None
     events: MemcgEvents | None = None
     pressure: Pressure | None = None
+    working_set_bytes: int | None = None
 
     @property
     def limited(self) -> bool:

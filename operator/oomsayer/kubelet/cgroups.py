@@ -20,6 +20,7 @@ _POD = re.compile(
 _CONTAINER = re.compile(
     r"(?:(?P<runtime>cri-containerd|crio|docker|libpod)-)?(?P<id>[0-9a-f]{64})(?:\.scope)?"
 )
+_KUBEPODS = re.compile(r"(?:[a-z0-9]+-)*kubepods(?:\.slice)?")
 _QOS_COMPONENT = re.compile(r"(?:(?:[a-z0-9]+-)*kubepods-)?(?P<qos>burstable|besteffort)(?:\.slice)?")
 
 
@@ -74,6 +75,23 @@ def owner(path: str) -> Owner:
             return Owner(uid, qos)
         return Owner(uid, qos, container["id"], _RUNTIMES.get(container["runtime"]))
     return _NOBODY
+
+
+def is_kubepods(path: str) -> bool:
+    """Whether the cgroup at `path` is the one that holds all pods."""
+    return _KUBEPODS.fullmatch(path.rpartition("/")[2]) is not None
+
+
+def is_pod(path: str) -> bool:
+    """Whether the cgroup at `path` is a pod's own: not a container's, nor what lies below."""
+    match = _POD.fullmatch(path.rpartition("/")[2])
+    return match is not None and match["id"] is None
+
+
+@lru_cache(maxsize=4096)
+def measured(path: str) -> bool:
+    """Whether the kubelet looks at this cgroup's working set for eviction."""
+    return is_pod(path) or is_kubepods(path)
 
 
 def _qos_above(components: list[str]) -> str | None:

@@ -6,6 +6,7 @@ Source: Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/memory.rst.
 from collections.abc import Callable, Iterable
 
 from oomsayer.kernel.snapshot import ROOT, Memcg, MemcgEvents
+from oomsayer.kubelet.cgroups import measured
 from oomsayer.node import pressure
 from oomsayer.node.files import keyed, number, read_if_there, read_list
 
@@ -29,7 +30,10 @@ def read_v2(path: str, inode: int, root_fd: int, swap: bool) -> Memcg | None:  #
     place = relative(path)
     if path == ROOT:
         return Memcg(
-            ROOT, inode, max_bytes=_limit_v2(read_if_there(f"{place}/memory.max", root_fd) or b"max")
+            ROOT,
+            inode,
+            max_bytes=_limit_v2(read_if_there(f"{place}/memory.max", root_fd) or b"max"),
+            working_set_bytes=_root_working_set_v2(root_fd),
         )
     try:
         maximum = _limit_v2(read_list(f"{place}/memory.max", root_fd))
@@ -37,12 +41,14 @@ def read_v2(path: str, inode: int, root_fd: int, swap: bool) -> Memcg | None:  #
         return None
     group = read_if_there(f"{place}/memory.oom.group", root_fd)
     swap_max = _limit_v2(read_if_there(f"{place}/memory.swap.max", root_fd) or b"max") if swap else None
-    stat = read_if_there(f"{place}/memory.stat", root_fd) if maximum is not None else None
+    wanted = maximum is not None or measured(path)
+    stat = read_if_there(f"{place}/memory.stat", root_fd) if wanted else None
+    usage = _count(f"{place}/memory.current", root_fd) if wanted else None
     return Memcg(
         path,
         inode,
         max_bytes=maximum,
-        usage_bytes=_count(f"{place}/memory.current", root_fd) if maximum is not None else None,
+        usage_bytes=usage if maximum is not None else None,
         swap_max_bytes=swap_max,
         swap_usage_bytes=_count(f"{place}/memory.swap.current", root_fd) if swap_max is not None else None,
         reclaimable_bytes=_total(stat, b"active_file ", b"inactive_file ", b"slab_reclaimable "),
@@ -52,6 +58,7 @@ def read_v2(path: str, inode: int, root_fd: int, swap: bool) -> Memcg | None:  #
         pressure=pressure.parse(read_if_there(f"{place}/memory.pressure", root_fd) or b"")
         if maximum is not None
         else None,
+        working_set_bytes=_working_set(usage, stat, b"inactive_file ") if measured(path) else None,
     )
 
 
@@ -62,15 +69,17 @@ def read_v1(path: str, inode: int, root_fd: int, swap: bool) -> Memcg | None:  #
         maximum = _limit_v1(read_list(f"{place}/memory.limit_in_bytes", root_fd))
     except OSError:
         return Memcg(ROOT, inode) if path == ROOT else None
+    looked_at = path == ROOT or measured(path)
     memsw = _limit_v1(read_if_there(f"{place}/memory.memsw.limit_in_bytes", root_fd) or b"")
     limited = maximum is not None or memsw is not None
-    stat = read_if_there(f"{place}/memory.stat", root_fd) if limited else None
+    stat = read_if_there(f"{place}/memory.stat", root_fd) if limited or looked_at else None
+    usage = _count(f"{place}/memory.usage_in_bytes", root_fd) if limited or looked_at else None
     control = read_if_there(f"{place}/memory.oom_control", root_fd) or b""
     return Memcg(
         path,
         inode,
         max_bytes=maximum,
-        usage_bytes=_count(f"{place}/memory.usage_in_bytes", root_fd) if limited else None,
+        usage_bytes=usage if limited else None,
         memsw_max_bytes=memsw,
         memsw_usage_bytes=_count(f"{place}/memory.memsw.usage_in_bytes", root_fd)
         if memsw is not None
@@ -84,6 +93,7 @@ def read_v1(path: str, inode: int, root_fd: int, swap: bool) -> Memcg | None:  #
         )
         if limited
         else None,
+        working_set_bytes=_working_set(usage, stat, b"total_inactive_file ") if looked_at else None,
     )
 
 
@@ -103,6 +113,21 @@ def _events_v2(place: str, root_fd: int) -> MemcgEvents | None:
         oom_kill=keyed(below, b"oom_kill "),
         oom_group_kill=keyed(below, b"oom_group_kill "),
     )
+
+
+def _root_working_set_v2(root_fd: int) -> int | None:
+    """What the kubelet makes of its root cgroup: its memory.current in a nested node, else anon and file."""
+    stat = read_if_there("./memory.stat", root_fd)
+    usage = _count("./memory.current", root_fd)
+    if usage is None:
+        usage = _total(stat, b"anon ", b"file ")
+    return _working_set(usage, stat, b"inactive_file ")
+
+
+def _working_set(usage: int | None, stat: bytes | None, inactive: bytes) -> int | None:
+    if usage is None or stat is None:
+        return None
+    return max(usage - (keyed(stat, inactive) or 0), 0)
 
 
 def _limit_v2(data: bytes) -> int | None:

@@ -1,0 +1,186 @@
+"""Whom the kubelet would evict for want of memory, and whether it would act before the kernel.
+
+The kubelet looks every 10 seconds at how much memory is available, by a measure of its own: MemTotal less the
+working set, in which active page cache counts as used and the kernel's own memory does not count at all. Under
+its threshold it evicts one pod: first those that use more than they request, then those of low priority, then
+by how much they use beyond their request. oom_score_adj has no part in it.
+
+Source: pkg/kubelet/eviction/eviction_manager.go and helpers.go of Kubernetes 1.36; the root cgroup's usage,
+github.com/opencontainers/cgroups/fs2/memory.go.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from oomsayer.kubelet.config import KubeletConfig, threshold_bytes
+from oomsayer.kubelet.podspec import PodSpec, pod_request
+
+MONITORING_SECONDS = 10.0
+"""How often the kubelet looks (evictionMonitoringPeriod)."""
+KILL_SECONDS = 3.0
+"""What a pod needs to be gone once it is evicted: a second of grace, and the kernel's work after SIGKILL."""
+
+
+class Signal(StrEnum):
+    """What the kubelet measures."""
+
+    NODE = "memory.available"
+    """The machine's memory less its working set."""
+    PODS = "allocatableMemory.available"
+    """The limit of kubepods less its working set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """One signal, and where it makes the kubelet act.
+
+    Attributes:
+        signal: what is measured.
+        available_bytes: what it is now; below zero for a moment.
+        threshold_bytes: the kubelet acts when it is less than this.
+        grace_seconds: and has been so for this long: 0 for a hard threshold.
+    """
+
+    signal: Signal
+    available_bytes: int
+    threshold_bytes: int
+    grace_seconds: float = 0.0
+
+    @property
+    def room_bytes(self) -> int:
+        """How much can still be used before the kubelet acts; below zero when it is due to act."""
+        return self.available_bytes - self.threshold_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PodUsage:
+    """A pod as eviction sees it.
+
+    Attributes:
+        uid: tells it from others.
+        spec: its requests and priority.
+        working_set_bytes: what its cgroup uses, less inactive page cache.
+    """
+
+    uid: str
+    spec: PodSpec
+    working_set_bytes: int
+
+    @property
+    def request_bytes(self) -> int:
+        """Its memory request as a whole."""
+        return pod_request(self.spec)
+
+    @property
+    def over_request_bytes(self) -> int:
+        """What it uses beyond its request, below zero where that is less."""
+        return self.working_set_bytes - self.request_bytes
+
+
+def thresholds(
+    config: KubeletConfig, capacity_bytes: int, working_set_bytes: int | None, pods: tuple[int, int] | None
+) -> list[Threshold]:
+    """All thresholds that are about memory, the one that is met first in front.
+
+    Args:
+        config: the kubelet's configuration.
+        capacity_bytes: the machine's MemTotal.
+        working_set_bytes: of the machine, None where not known.
+        pods: limit and working set of kubepods in bytes, None where not known.
+    """
+    measures: list[tuple[Signal, int, int]] = []
+    if working_set_bytes is not None:
+        measures.append((Signal.NODE, capacity_bytes, working_set_bytes))
+    if pods is not None and config.enforce_pods:
+        measures.append((Signal.PODS, *pods))
+    found = []
+    for signal, capacity, used in measures:
+        settings = [(config.eviction_hard, 0.0)]
+        if signal is Signal.NODE:  # the kubelet derives kubepods' threshold from the hard one alone
+            settings.append((config.eviction_soft, config.eviction_soft_grace_seconds))
+        for setting, grace in settings:
+            threshold = threshold_bytes(setting, capacity)
+            if threshold is not None:
+                found.append(Threshold(signal, capacity - used, threshold, grace))
+    return sorted(found, key=lambda t: (t.room_bytes, t.grace_seconds))
+
+
+def ranked(pods: Iterable[PodUsage]) -> list[PodUsage]:
+    """The pods that the kubelet may evict, the first to go in front."""
+    return sorted(
+        (pod for pod in pods if not pod.spec.critical),
+        key=lambda pod: (pod.over_request_bytes <= 0, pod.spec.priority, -pod.over_request_bytes, pod.uid),
+    )
+
+
+class First(StrEnum):
+    """Who acts first when the node's memory goes on shrinking."""
+
+    KUBELET = "kubelet"
+    KERNEL = "kernel"
+    EITHER = "either"
+    """Too close to tell."""
+    NEITHER = "neither"
+    """Nobody: memory is not shrinking."""
+    UNKNOWN = "unknown"
+    """Not known: how fast memory shrinks, or how much there is, is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Race:
+    """Kubelet against kernel.
+
+    Attributes:
+        first: who acts first.
+        seconds: from when to when the kubelet would act, None where that is not known or never.
+        outrun_bytes_per_second: growth from which on the kernel may be faster: 0 where it always is, None
+            where its room is not known.
+    """
+
+    first: First
+    seconds: tuple[float, float] | None
+    outrun_bytes_per_second: float | None
+
+
+def race(threshold: Threshold, headroom_bytes: int | None, growth: tuple[float, float] | None) -> Race:
+    """Who is faster, from now to the kubelet's threshold and on to the kernel's OOM.
+
+    Args:
+        threshold: the kubelet's.
+        headroom_bytes: what can still be charged before the kernel's OOM killer runs.
+        growth: the least and the most that the node's memory grows, in bytes a second; None where not known.
+    """
+    reaction = MONITORING_SECONDS + threshold.grace_seconds + KILL_SECONDS
+    room = max(threshold.room_bytes, 0)
+    lead = None if headroom_bytes is None else max(headroom_bytes, 0) - room
+    outrun = None if lead is None else max(lead, 0) / reaction
+    met = threshold.room_bytes < 0
+    if lead is not None and lead <= 0 and not met:
+        seconds = _seconds(room, growth, reaction) if growth else None
+        return Race(_unless_calm(First.KERNEL, growth), seconds, 0.0)
+    if met and not threshold.grace_seconds and (growth is None or growth[1] <= 0):
+        return Race(First.KUBELET, (0.0, reaction), outrun)
+    if growth is None or lead is None:
+        return Race(First.UNKNOWN, None, outrun)
+    least, most = growth
+    seconds = _seconds(room, growth, reaction)
+    if most <= 0:
+        return Race(First.NEITHER, None, outrun)
+    if lead > most * reaction:
+        return Race(First.KUBELET, seconds, outrun)
+    if lead < least * (threshold.grace_seconds + KILL_SECONDS):
+        return Race(First.KERNEL, seconds, outrun)
+    return Race(First.EITHER, seconds, outrun)
+
+
+def _unless_calm(first: First, growth: tuple[float, float] | None) -> First:
+    return First.NEITHER if growth is not None and growth[1] <= 0 else first
+
+
+def _seconds(room: int, growth: tuple[float, float], reaction: float) -> tuple[float, float] | None:
+    """When the kubelet would act; the later end is without bound where memory may not grow at all."""
+    least, most = growth
+    if most <= 0:
+        return None
+    return room / most, (room / least + reaction if least > 0 else float("inf"))
