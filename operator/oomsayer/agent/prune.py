@@ -3,8 +3,8 @@
 For the first k victims of every domain it is enough to know those victims, the runners-up, whoever
 shares memory with anyone (one kill takes several), and whoever is dying already. Of every container
 its biggest process at each oom_score_adj is told too, so that one that is not as the kubelet meant it
-shows. All others are counted for each cgroup. A verdict from the pruned snapshot equals that from the full one; a test
-holds this on random snapshots.
+shows. All others are counted for each cgroup. A verdict from the pruned snapshot equals that from the
+full one; a test holds this on random snapshots.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -95,7 +95,7 @@ def _without_working_sets(snapshot: Snapshot) -> Snapshot:
 def _one_of_each(snapshot: Snapshot, kept: Collection[int]) -> set[int]:
     """Of each container in a pod the biggest process at each oom_score_adj, where none of them is kept yet.
 
-    A process whose oom_score_adj is not what the kubelet meant may be no victim anywhere for that very reason.
+    A process whose oom_score_adj is not what the kubelet meant may be no victim for that very reason.
     """
     told = {(task.memcg, task.oom_score_adj) for task in snapshot.tasks if task.pid in kept}
     biggest: dict[tuple[str, int], Task] = {}

@@ -1,8 +1,9 @@
 """A snapshot in the form of a NodeMemoryReport's status, within a hard bound of bytes.
 
-What decides the first victims and evictions is sent and nothing else (see prune). Where that is too much,
-pods that have no part in the victims go first, and with them what evictions go by; then the domains with the most room lose their limit in the report, and so stop being domains for its reader;
-the status counts them. A cgroup that something else needs stays as a place in the tree.
+What decides the first victims and evictions is sent and nothing else (see prune). Where that is too
+much, the pods that have no part in the victims go first, and with them what evictions go by. Then the
+domains with the most room lose their limit in the report, and so stop being domains for its reader; the
+status counts them. A cgroup that something else needs stays as a place in the tree.
 
 oomsayer.api.report has the same form as a model; a test holds the two together.
 """
@@ -94,10 +95,7 @@ def report(
     usable, nearest = _as_the_reader_can_use_it(snapshot), _nearest_first(snapshot, told)
     draft = _Draft(usable, told, nearest, size_limit, watched)
     return (
-        draft.whole()
-        or draft.with_most_domains()
-        or draft.with_most_victims()
-        or draft.without_processes()
+        draft.whole() or draft.with_most_domains() or draft.with_most_victims() or draft.without_processes()
     )
 
 
@@ -211,6 +209,8 @@ def status_of(snapshot: Snapshot, omitted_domains: int = 0, watched: Watched = U
     }
     if omitted_domains:
         status["omittedDomains"] = omitted_domains
+    if snapshot.userspace_killers:
+        status["userspaceKillers"] = [_text(name) for name in snapshot.userspace_killers]
     if snapshot.gaps:
         status["gaps"] = _gaps(snapshot.gaps)
     return status

@@ -5,15 +5,21 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field
 
+from oomsayer.api.advice import MAX_ADVICE, Advice
+from oomsayer.api.eviction import MAX_DRIFT, Drift, Eviction
 from oomsayer.api.model import (
     Bytes,
     Comm,
+    ContainerId,
+    ContainerName,
     Count,
     Model,
     ObjectMeta,
     OomScoreAdj,
     Pages,
     Pid,
+    PodName,
+    PodUid,
     Sentence,
     SignedPages,
     StatusCondition,
@@ -25,14 +31,6 @@ MAX_ORDER = 16
 MAX_KILL_SET = 1024
 MAX_RISKS = 1024
 
-PodName = Annotated[
-    str, Field(max_length=320, description="NAMESPACE/NAME; empty for a process outside any pod.")
-]
-PodUid = Annotated[str, Field(max_length=64, description="UID of that pod.")]
-ContainerName = Annotated[str, Field(max_length=253, description="Name of the container.")]
-ContainerId = Annotated[
-    str, Field(max_length=128, description="The runtime's id of the container, without scheme.")
-]
 Path = Annotated[
     str, Field(max_length=4096, description='Cgroup path from the node\'s root; "/" is the node.')
 ]
@@ -205,6 +203,19 @@ class OOMForecastStatus(Model):
     )
     risks: tuple[Risk, ...] = Field(
         default=(), max_length=MAX_RISKS, description="Risks that have begun and not yet ended."
+    )
+    eviction: Eviction | None = Field(
+        default=None, description="Whom the kubelet would evict, and whether before the kernel kills."
+    )
+    drift: tuple[Drift, ...] = Field(
+        default=(),
+        max_length=MAX_DRIFT,
+        description="Processes whose oom_score_adj is not what the kubelet gives their container.",
+    )
+    advice: tuple[Advice, ...] = Field(
+        default=(),
+        max_length=MAX_ADVICE,
+        description="The smallest changes that would spare the pods at risk.",
     )
     conditions: tuple[StatusCondition, ...] = Field(
         default=(),

@@ -26,6 +26,14 @@ Comm = Annotated[
     ),
 ]
 Sentence = Annotated[str, Field(max_length=1024)]
+PodName = Annotated[
+    str, Field(max_length=320, description="NAMESPACE/NAME; empty for a process outside any pod.")
+]
+PodUid = Annotated[str, Field(max_length=64, description="UID of that pod.")]
+ContainerName = Annotated[str, Field(max_length=253, description="Name of the container.")]
+ContainerId = Annotated[
+    str, Field(max_length=128, description="The runtime's id of the container, without scheme.")
+]
 
 
 def camel(name: str) -> str:

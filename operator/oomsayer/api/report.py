@@ -22,6 +22,11 @@ from oomsayer.api.model import (
 MAX_MEMCGS = 4096
 MAX_TASKS = 4096
 MAX_GAPS = 64
+MAX_KILLERS = 8
+
+
+Threshold = Annotated[str, Field(max_length=32)]
+"""Of an eviction signal, as the kubelet writes it: "100Mi", "5%"; empty for none."""
 
 Rate = Annotated[int, Field(ge=-(2**62), le=2**62)]
 """Bytes a second."""
@@ -74,6 +79,16 @@ class ReportedSysctls(Model):
     oom_kill_allocating_task: int = Field(default=0, ge=0, description="vm.oom_kill_allocating_task.")
 
 
+class ReportedKubelet(Model):
+    """The part of the kubelet's configuration that decides about memory."""
+
+    eviction_hard: Threshold = Field(default="", description="evictionHard of memory.available.")
+    eviction_soft: Threshold = Field(default="", description="evictionSoft of memory.available.")
+    eviction_soft_grace_seconds: float = Field(default=0, ge=0, description="Its grace period.")
+    enforce_pods: bool = Field(default=False, description="enforceNodeAllocatable includes pods.")
+    single_process_oom_kill: bool | None = Field(default=None, description="singleProcessOOMKill.")
+
+
 class ReportedMemcg(Model):
     """One memory cgroup. A limit left out is unlimited; any other amount left out could not be read."""
 
@@ -110,7 +125,7 @@ class ReportedMemcg(Model):
     swappiness: int | None = Field(default=None, ge=0, le=200, description="v1 memory.swappiness.")
     working_set_bytes: Bytes | None = Field(
         default=None,
-        description="Usage less inactive page cache, by which the kubelet evicts: of pods, kubepods and the root.",
+        description="Usage less inactive page cache, by which the kubelet evicts: of pods, kubepods, root.",
     )
     omitted_tasks: Count = Field(default=0, description="Processes charged here that tasks leaves out.")
     omitted_rss_pages: Pages = Field(default=0, description="Their resident pages added up.")
@@ -190,6 +205,14 @@ class NodeMemoryReportStatus(Model):
     )
     gaps: tuple[Sentence, ...] = Field(
         default=(), max_length=MAX_GAPS, description="What could not be read, each a sentence."
+    )
+    userspace_killers: tuple[Comm, ...] = Field(
+        default=(),
+        max_length=MAX_KILLERS,
+        description="Programs on the node that kill by rules of their own, before the kernel has to.",
+    )
+    kubelet: ReportedKubelet | None = Field(
+        default=None, description="The kubelet's configuration, where the agent may read it."
     )
 
 

@@ -40,6 +40,11 @@ class EventReason(StrEnum):
     """Warning on a pod: the next OOM of a domain near its limit takes a process of this pod."""
     NODE_RISK = "NodeOOMRisk"
     """Warning on a Node: the node itself is near its OOM, or a process outside any pod is the next victim."""
+    EVICTION_RISK = "EvictionRisk"
+    """Warning on the pod that the kubelet would evict next: the node is near the kubelet's threshold."""
+    PRIORITY_INVERSION = "OOMPriorityInversion"
+    """Warning on a pod of a node near its OOM or eviction: the kernel would take it, while the kubelet would
+    evict one of lower priority."""
     RISK_ENDED = "OOMRiskEnded"
     """Normal, on the object of the warning that it ends."""
 

@@ -51,8 +51,13 @@ class Subject:
 
 def pod_subject(risk: Risk) -> Subject | None:
     """The pod that a risk threatens, None for a host process or a pod without a name."""
-    namespace, slash, name = risk.pod.partition("/")
-    return Subject("Pod", name, namespace, risk.pod_uid) if slash else None
+    return named_pod(risk.pod, risk.pod_uid)
+
+
+def named_pod(full_name: str, uid: str) -> Subject | None:
+    """The pod NAMESPACE/NAME, None for one without a name."""
+    namespace, slash, name = full_name.partition("/")
+    return Subject("Pod", name, namespace, uid) if slash else None
 
 
 def subjects(risk: Risk, node: Subject) -> tuple[Subject, Subject | None]:
@@ -76,19 +81,47 @@ def event_name(risk: Risk, why: EventReason, subject: Subject) -> str:
     """The name of the Event about one risk, the same whenever and wherever it is worked out."""
     k = key(risk)
     span = int(risk.since.timestamp()) // SAME_RISK_SECONDS
-    text = "\0".join((subject.kind, subject.name, k.scope, k.pod_uid, k.container, k.host, why, str(span)))
-    return f"{subject.name[:_NAME_CHARACTERS]}.{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    return _name(subject, k.scope, k.pod_uid, k.container, k.host, why, str(span))
 
 
 def event(
     risk: Risk, why: EventReason, note: str, *, node: Subject, instance: str, now: datetime
 ) -> dict[str, Any]:
-    """An events.k8s.io/v1 Event."""
+    """The Event about a risk."""
     regarding, related = subjects(risk, node)
+    name = event_name(risk, why, regarding)
+    return _event(name, why, note, regarding=regarding, related=related, instance=instance, now=now)
+
+
+def eviction_event(
+    pod: Subject, why: EventReason, note: str, *, since: datetime, node: Subject, instance: str, now: datetime
+) -> dict[str, Any]:
+    """The Event about a pod of a node that is near its eviction since `since`."""
+    span = int(since.timestamp()) // SAME_RISK_SECONDS
+    name = _name(pod, pod.uid, why, str(span))
+    return _event(name, why, note, regarding=pod, related=node, instance=instance, now=now)
+
+
+def _name(subject: Subject, *parts: str) -> str:
+    text = "\0".join((subject.kind, subject.name, *parts))
+    return f"{subject.name[:_NAME_CHARACTERS]}.{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def _event(
+    name: str,
+    why: EventReason,
+    note: str,
+    *,
+    regarding: Subject,
+    related: Subject | None,
+    instance: str,
+    now: datetime,
+) -> dict[str, Any]:
+    """An events.k8s.io/v1 Event."""
     body: dict[str, Any] = {
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
-        "metadata": {"name": event_name(risk, why, regarding), "namespace": regarding.event_namespace},
+        "metadata": {"name": name, "namespace": regarding.event_namespace},
         "eventTime": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
         "type": "Normal" if why is EventReason.RISK_ENDED else "Warning",
         "reason": why.value,

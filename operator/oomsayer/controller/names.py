@@ -6,6 +6,7 @@ from typing import Any
 
 from oomsayer.kernel.domain import Domain, DomainKind
 from oomsayer.kubelet.cgroups import Owner, owner
+from oomsayer.kubelet.podspec import PodSpec, read_pod_spec
 
 MIRROR = "kubernetes.io/config.mirror"
 """Only a kubelet may set it: this pod stands for a static pod of its node."""
@@ -24,12 +25,14 @@ class Pod:
         name: its name.
         uid: metadata.uid, which for a static pod is not the UID in the cgroup path.
         containers: name by container id, init and ephemeral containers included.
+        spec: what decides about its memory.
     """
 
     namespace: str
     name: str
     uid: str
     containers: Mapping[str, str] = field(default_factory=dict)
+    spec: PodSpec = field(default_factory=PodSpec)
 
     @property
     def full_name(self) -> str:
@@ -82,6 +85,10 @@ class Names:
             return Place(None, whose.pod_uid, "", container_id)
         return Place(pod, pod.uid, pod.containers.get(container_id, ""), container_id)
 
+    def of_uid(self, uid: str) -> str:
+        """NAMESPACE/NAME of the pod with this metadata.uid, the UID itself where it is not known."""
+        return next((pod.full_name for pod in self.pods.values() if pod.uid == uid), uid)
+
     def knows(self, whose: Owner) -> bool:
         """Whether all that has a name there is known by it."""
         if whose.pod_uid is None:
@@ -129,7 +136,8 @@ def _pod(item: Mapping[str, Any]) -> Pod:
         for entry in status.get(key) or ()
         if entry.get("containerID")
     }
-    return Pod(metadata["namespace"], metadata["name"], metadata["uid"], containers)
+    spec = read_pod_spec(item)
+    return Pod(metadata["namespace"], metadata["name"], metadata["uid"], containers, spec)
 
 
 def _bare_id(container_id: str) -> str:

@@ -14,6 +14,8 @@ from oomsayer.kubelet.cgroups import Owner
 
 FIRST_RETRY, LAST_RETRY = 5.0, 300.0
 """Seconds until a name that was not found is looked for again: doubling from the first to the last."""
+RENEW_SECONDS = 300.0
+"""Requests and priorities that were read so long ago are read again: a resize in place changes no name."""
 NAMELESS_AFTER = 3
 """Look-ups in vain after which a name is no longer waited for."""
 
@@ -28,6 +30,7 @@ class _Miss:
 class _Node:
     pods: dict[str, Pod] = field(default_factory=dict)
     misses: dict[Owner, _Miss] = field(default_factory=dict)
+    listed_at: float | None = None
 
 
 class PodNames:
@@ -48,10 +51,12 @@ class PodNames:
         known = self._nodes.setdefault(node, _Node())
         now = self._clock()
         missing = _missing(known, owners)
-        if any(whose not in known.misses or known.misses[whose].next_at <= now for whose in missing):
+        old = known.listed_at is not None and now - known.listed_at >= RENEW_SECONDS
+        if old or any(whose not in known.misses or known.misses[whose].next_at <= now for whose in missing):
             known.pods = await self._list(node)
+            known.listed_at = now
             missing = _missing(known, owners)
-            known.misses = {whose: _miss(known.misses.get(whose), now) for whose in missing}
+            known.misses = {whose: _looked_up(known.misses.get(whose), now) for whose in missing}
         uids = {whose.pod_uid for whose in owners}
         known.pods = {uid: pod for uid, pod in known.pods.items() if uid in uids}
         retry = min((m.next_at - now for o, m in known.misses.items() if o in missing), default=None)
@@ -75,6 +80,9 @@ def _missing(known: _Node, owners: Iterable[Owner]) -> set[Owner]:
     return {whose for whose in owners if not names.knows(whose)}
 
 
-def _miss(before: _Miss | None, now: float) -> _Miss:
+def _looked_up(before: _Miss | None, now: float) -> _Miss:
+    """The miss once more, unless its time had not come: pods may have been listed for another's sake."""
+    if before is not None and before.next_at > now:
+        return before
     lookups = before.lookups + 1 if before else 1
     return _Miss(lookups, now + min(FIRST_RETRY * 2 ** min(lookups - 1, 16), LAST_RETRY))

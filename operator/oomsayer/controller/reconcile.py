@@ -19,6 +19,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from oomsayer.api.eviction import Eviction
 from oomsayer.api.forecast import OOMForecastStatus, Risk
 from oomsayer.api.model import StatusCondition
 from oomsayer.api.vocabulary import (
@@ -33,8 +34,10 @@ from oomsayer.api.vocabulary import (
     EventReason,
 )
 from oomsayer.controller import ahead, forecast, sentences, status
+from oomsayer.controller import eviction as evictions
 from oomsayer.controller.apiserver import JSON_PATCH, ApiError, ApiServer
-from oomsayer.controller.events import EventBudget, Subject, event, pod_subject, reason
+from oomsayer.controller.drift import drift
+from oomsayer.controller.events import EventBudget, Subject, event, eviction_event, pod_subject, reason
 from oomsayer.controller.history import PrometheusHistory
 from oomsayer.controller.metrics import Metrics, view
 from oomsayer.controller.names import Names
@@ -172,7 +175,8 @@ class Reconciler:
         self, report: Report, stored: dict[str, Any] | None, before: OOMForecastStatus | None, now: datetime
     ) -> float | None:
         judged = forecast.judge(report.snapshot)
-        names, retry = await self._pods.names(report.node, forecast.wanted(judged))
+        wanted = forecast.wanted(judged) | evictions.wanted(report.snapshot)
+        names, retry = await self._pods.names(report.node, wanted)
         node = Subject("Node", report.node, uid=report.node_uid or "")
         rooms = {verdict.domain.path: room for verdict, room in judged}
         watched = report.watched
@@ -191,9 +195,10 @@ class Reconciler:
         self._metrics.sources.nodes[report.node] = view(after)
         stored = await self._write(stored, before, after, report.node_uid)
         announced, wait = await self._announce(current, fresh, problems)
+        eviction = await self._announce_eviction(after.eviction, current, fresh, problems)
         await self._annotate(current, problems)
-        if announced != current:
-            final = after.model_copy(update={"risks": (*announced, *kept)})
+        final = after.model_copy(update={"risks": (*announced, *kept), "eviction": eviction})
+        if final != after:
             await self._write(stored, after, final, report.node_uid)
         if problems:
             raise problems[0]
@@ -219,6 +224,8 @@ class Reconciler:
             before=conditions,
             now=now,
         )
+        side = evictions.NodeSide(snapshot, fresh.names, fresh.report.kubelet, fresh.outlooks[0])
+        rules = self._state.policies.for_node()
         return OOMForecastStatus(
             node=fresh.report.node,
             observed_at=now,
@@ -233,6 +240,8 @@ class Reconciler:
                 status.at_risk(current, conditions, now),
                 *self._told_of_history(conditions, now),
             ),
+            eviction=evictions.eviction(side, before.eviction if before else None, rules, now),
+            drift=drift(snapshot, fresh.names),
         )
 
     def _told_of_history(self, before: Sequence[StatusCondition], now: datetime) -> Iterator[StatusCondition]:
@@ -280,9 +289,39 @@ class Reconciler:
             result.append(risk if wait else risk.model_copy(update={"announced": True}))
         return tuple(result), min(waits, default=None)
 
+    async def _announce_eviction(
+        self, eviction: Eviction | None, current: Sequence[Risk], fresh: _Fresh, problems: list[ApiError]
+    ) -> Eviction | None:
+        """Write the Events about a node near its eviction that are not yet written; what is known to be."""
+        if eviction is None or not self._state.policies.for_node().events:
+            return eviction
+        announced = list(eviction.announced)
+        for finding in evictions.findings(eviction, current, fresh.outlooks[0], fresh.names):
+            if finding.why.value in announced:
+                continue
+            body = eviction_event(
+                finding.pod,
+                finding.why,
+                finding.note,
+                since=finding.since,
+                node=fresh.node,
+                instance=self._instance,
+                now=datetime.now(UTC),
+            )
+            try:
+                if not await self._post_body(body, finding.why, finding.note):
+                    announced.append(finding.why.value)
+            except ApiError as error:
+                problems.append(error)
+        return eviction.model_copy(update={"announced": tuple(announced)})
+
     async def _post(self, risk: Risk, why: EventReason, note: str, node: Subject) -> float:
-        """Write an Event, unless it exists; seconds to wait where the budget does not allow it now."""
+        """Write the Event about a risk, see _post_body()."""
         body = event(risk, why, note, node=node, instance=self._instance, now=datetime.now(UTC))
+        return await self._post_body(body, why, note)
+
+    async def _post_body(self, body: dict[str, Any], why: EventReason, note: str) -> float:
+        """Write an Event, unless it exists; seconds to wait where the budget does not allow it now."""
         wait = self._budget.wait(body, time.monotonic())
         if wait:
             self._count(why, "delayed")

@@ -12,6 +12,7 @@ from oomsayer.api.report import (
     NodeMemoryReport,
     NodeMemoryReportStatus,
     ReportedGrowth,
+    ReportedKubelet,
     ReportedMemcg,
     ReportedMemory,
     ReportedPressure,
@@ -32,6 +33,7 @@ from oomsayer.kernel.snapshot import (
     Task,
     Unkillable,
 )
+from oomsayer.kubelet.config import DEFAULTS, KubeletConfig, threshold_bytes
 
 _ERRORS_SHOWN = 3
 
@@ -58,6 +60,7 @@ class Report:
         sampled_at: when the sample was taken, by the node's clock.
         snapshot: what the node looked like.
         watched: what the agent saw over time.
+        kubelet: its kubelet's configuration, or the defaults.
     """
 
     node: str
@@ -65,6 +68,7 @@ class Report:
     sampled_at: datetime
     snapshot: Snapshot
     watched: Watched = field(default_factory=Watched)
+    kubelet: KubeletConfig = DEFAULTS
 
 
 def read_report(obj: Mapping[str, Any]) -> Report:
@@ -85,6 +89,7 @@ def read_report(obj: Mapping[str, Any]) -> Report:
         sampled_at=report.status.sampled_at,
         snapshot=snapshot(report.status),
         watched=_watched(report.status),
+        kubelet=_kubelet(report.status.kubelet),
     )
 
 
@@ -119,6 +124,25 @@ def snapshot(status: NodeMemoryReportStatus) -> Snapshot:
             if m.omitted_tasks
         ),
         gaps=(*status.gaps, *gaps),
+        userspace_killers=status.userspace_killers,
+    )
+
+
+def _kubelet(reported: ReportedKubelet | None) -> KubeletConfig:
+    if reported is None:
+        return DEFAULTS
+    try:
+        for threshold in (reported.eviction_hard, reported.eviction_soft):
+            threshold_bytes(threshold, 1)
+    except ValueError as error:
+        raise ReportError(f"status.kubelet: {error}") from error
+    return KubeletConfig(
+        eviction_hard=reported.eviction_hard,
+        eviction_soft=reported.eviction_soft,
+        eviction_soft_grace_seconds=reported.eviction_soft_grace_seconds,
+        enforce_pods=reported.enforce_pods,
+        single_process_oom_kill=reported.single_process_oom_kill,
+        known=True,
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from oomsayer.api.eviction import Eviction
 from oomsayer.api.forecast import (
     ForecastDomain,
     ForecastProcess,
@@ -21,6 +22,7 @@ REFRESH = timedelta(minutes=15)
 _NAMES_SHOWN = 3
 _FAR_SHARE = 1 / 8
 _NEAR_SHARE = 1 / 100
+_FEW_BYTES = 1 << 20
 
 
 def condition(
@@ -96,7 +98,7 @@ def worth_writing(before: OOMForecastStatus | None, after: OOMForecastStatus) ->
         return True
     domains = {d.path: d for d in before.domains}
     then, now = before.observed_at, after.observed_at
-    return any(
+    return _eviction_moved(before, after) or any(
         _moved(domains[d.path], d) or moved(domains[d.path].time_to_oom, then, d.time_to_oom, now)
         for d in after.domains
     )
@@ -110,12 +112,25 @@ def _moved(before: ForecastDomain, after: ForecastDomain) -> bool:
     return change > max(after.limit_bytes * _NEAR_SHARE, before.headroom_bytes * _FAR_SHARE)
 
 
+def _eviction_moved(before: OOMForecastStatus, after: OOMForecastStatus) -> bool:
+    """Whether the room above the kubelet's threshold changed by an eighth of itself and by a megabyte."""
+    one, other = before.eviction, after.eviction
+    if one is None or other is None:
+        return one is not other
+    room = one.available_bytes - one.threshold_bytes
+    change = abs(other.available_bytes - other.threshold_bytes - room)
+    return change > max(_FEW_BYTES, abs(room) * _FAR_SHARE)
+
+
 def _essence(status: OOMForecastStatus) -> tuple[Any, ...]:
     return (
         status.kernel,
         status.era,
         _next(status.next),
         tuple(_domain(domain) for domain in status.domains),
+        _eviction(status.eviction),
+        status.drift,
+        status.advice,
         status.risks,
         tuple((c.type, c.status, c.reason) for c in status.conditions),
     )
@@ -138,6 +153,22 @@ def _domain(domain: ForecastDomain) -> tuple[Any, ...]:
         _process(domain.runner_up),
         domain.kill_set.pids,
         tuple(process.pid for process in domain.order),
+    )
+
+
+def _eviction(said: Eviction | None) -> tuple[Any, ...] | None:
+    if said is None:
+        return None
+    return (
+        said.signal,
+        said.threshold_bytes,
+        said.configuration,
+        said.first,
+        tuple(pod.pod_uid for pod in said.order[:1]),
+        bool(said.inversion),
+        said.userspace_killers,
+        said.near_since,
+        said.announced,
     )
 
 

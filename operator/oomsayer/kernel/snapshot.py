@@ -122,8 +122,8 @@ class Memcg:
         swappiness: v1 memory.swappiness, None on v2, where vm.swappiness decides.
         events: its counters, read where it is limited.
         pressure: its memory.pressure (v2), read where it is limited; None without PSI.
-        working_set_bytes: usage less inactive_file, as the kubelet measures it: of pods, of kubepods, and of the
-            root, where it is the machine's.
+        working_set_bytes: usage less inactive_file, as the kubelet measures it: of pods, of kubepods, and
+            of the root, where it is the machine's.
     """
 
     path: str
@@ -226,6 +226,7 @@ class Snapshot:
             does not (kind, LXC), the node's own verdict is partial.
         omitted: what pruning left out, empty for a full snapshot.
         gaps: what could not be read, each a sentence.
+        userspace_killers: programs that run there and kill by rules of their own, before the kernel has to.
     """
 
     kernel: str
@@ -240,6 +241,7 @@ class Snapshot:
     initial_pid_namespace: bool = True
     omitted: tuple[Omitted, ...] = ()
     gaps: tuple[str, ...] = ()
+    userspace_killers: tuple[str, ...] = ()
 
 
 def parent_path(path: str) -> str:

@@ -27,7 +27,6 @@ class KubeletConfig:
         eviction_hard: threshold of memory.available, a quantity or a percentage; "" for none.
         eviction_soft: the same, that must be met for the grace period.
         eviction_soft_grace_seconds: that period.
-        eviction_max_pod_grace_seconds: how long a pod gets to end in a soft eviction.
         enforce_pods: whether kubepods has a limit, with a threshold of its own.
         single_process_oom_kill: whether containers are without memory.oom.group; None where it is not said.
         known: whether this was read from the node, rather than taken from the defaults.
@@ -36,7 +35,6 @@ class KubeletConfig:
     eviction_hard: str = "100Mi"
     eviction_soft: str = ""
     eviction_soft_grace_seconds: float = 0.0
-    eviction_max_pod_grace_seconds: int = 0
     enforce_pods: bool = True
     single_process_oom_kill: bool | None = None
     known: bool = False
@@ -63,7 +61,6 @@ def read_configz(answer: Mapping[str, Any]) -> KubeletConfig:
         eviction_hard=DEFAULTS.eviction_hard if hard is None else str(hard.get(MEMORY_AVAILABLE, "")),
         eviction_soft=soft,
         eviction_soft_grace_seconds=duration_seconds(grace),
-        eviction_max_pod_grace_seconds=int(config.get("evictionMaxPodGracePeriod") or 0),
         enforce_pods="pods" in (config.get("enforceNodeAllocatable") or ()),
         single_process_oom_kill=None if single is None else bool(single),
         known=True,

@@ -1,9 +1,9 @@
 """Whom the kubelet would evict for want of memory, and whether it would act before the kernel.
 
-The kubelet looks every 10 seconds at how much memory is available, by a measure of its own: MemTotal less the
-working set, in which active page cache counts as used and the kernel's own memory does not count at all. Under
-its threshold it evicts one pod: first those that use more than they request, then those of low priority, then
-by how much they use beyond their request. oom_score_adj has no part in it.
+The kubelet looks every 10 seconds at how much memory is available, by a measure of its own: MemTotal less
+the working set, in which active page cache counts as used and the kernel's own memory does not count at all.
+Under its threshold it evicts one pod: first those that use more than they request, then those of low
+priority, then by how much they use beyond their request. oom_score_adj has no part in it.
 
 Source: pkg/kubelet/eviction/eviction_manager.go and helpers.go of Kubernetes 1.36; the root cgroup's usage,
 github.com/opencontainers/cgroups/fs2/memory.go.
@@ -106,6 +106,17 @@ def thresholds(
     return sorted(found, key=lambda t: (t.room_bytes, t.grace_seconds))
 
 
+def binding(thresholds: Sequence[Threshold], growth: tuple[float, float] | None) -> Threshold | None:
+    """The threshold that makes the kubelet act first, None of none.
+
+    How soon a soft one acts depends on how fast memory grows: without growth its grace period never ends.
+    """
+    most = growth[1] if growth else 0.0
+    if most > 0:
+        return min(thresholds, key=lambda t: max(t.room_bytes, 0) / most + t.grace_seconds, default=None)
+    return min(thresholds, key=lambda t: (t.grace_seconds > 0, t.room_bytes), default=None)
+
+
 def ranked(pods: Iterable[PodUsage]) -> list[PodUsage]:
     """The pods that the kubelet may evict, the first to go in front."""
     return sorted(
@@ -154,33 +165,39 @@ def race(threshold: Threshold, headroom_bytes: int | None, growth: tuple[float, 
     reaction = MONITORING_SECONDS + threshold.grace_seconds + KILL_SECONDS
     room = max(threshold.room_bytes, 0)
     lead = None if headroom_bytes is None else max(headroom_bytes, 0) - room
-    outrun = None if lead is None else max(lead, 0) / reaction
-    met = threshold.room_bytes < 0
-    if lead is not None and lead <= 0 and not met:
-        seconds = _seconds(room, growth, reaction) if growth else None
-        return Race(_unless_calm(First.KERNEL, growth), seconds, 0.0)
-    if met and not threshold.grace_seconds and (growth is None or growth[1] <= 0):
-        return Race(First.KUBELET, (0.0, reaction), outrun)
-    if growth is None or lead is None:
-        return Race(First.UNKNOWN, None, outrun)
+    due = threshold.room_bytes < 0 and not threshold.grace_seconds
+    return Race(
+        first=_calm(lead, due=due, known=growth is not None)
+        if growth is None or growth[1] <= 0
+        else _growing(threshold, lead, growth, reaction),
+        seconds=(0.0, reaction) if due else _seconds(room, growth, reaction),
+        outrun_bytes_per_second=None if lead is None else max(lead, 0) / reaction,
+    )
+
+
+def _calm(lead: int | None, *, due: bool, known: bool) -> First:
+    """Where memory does not grow, or nobody knows."""
+    if due:
+        return First.KUBELET
+    if known:
+        return First.NEITHER
+    return First.KERNEL if lead is not None and lead <= 0 else First.UNKNOWN
+
+
+def _growing(threshold: Threshold, lead: int | None, growth: tuple[float, float], reaction: float) -> First:
     least, most = growth
-    seconds = _seconds(room, growth, reaction)
-    if most <= 0:
-        return Race(First.NEITHER, None, outrun)
+    if lead is None:
+        return First.UNKNOWN
     if lead > most * reaction:
-        return Race(First.KUBELET, seconds, outrun)
-    if lead < least * (threshold.grace_seconds + KILL_SECONDS):
-        return Race(First.KERNEL, seconds, outrun)
-    return Race(First.EITHER, seconds, outrun)
+        return First.KUBELET
+    if lead <= 0 or lead < least * (threshold.grace_seconds + KILL_SECONDS):
+        return First.KERNEL
+    return First.EITHER
 
 
-def _unless_calm(first: First, growth: tuple[float, float] | None) -> First:
-    return First.NEITHER if growth is not None and growth[1] <= 0 else first
-
-
-def _seconds(room: int, growth: tuple[float, float], reaction: float) -> tuple[float, float] | None:
+def _seconds(room: int, growth: tuple[float, float] | None, reaction: float) -> tuple[float, float] | None:
     """When the kubelet would act; the later end is without bound where memory may not grow at all."""
-    least, most = growth
-    if most <= 0:
+    if growth is None or growth[1] <= 0:
         return None
+    least, most = growth
     return room / most, (room / least + reaction if least > 0 else float("inf"))

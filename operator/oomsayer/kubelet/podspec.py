@@ -95,7 +95,7 @@ class PodSpec:
 
 
 def aggregate_request(pod: PodSpec) -> int:
-    """What the containers request together: those that run side by side, or more where an init one needs it."""
+    """What the containers request together: all side by side, or more where an init container needs it."""
     return max(_together(pod, lambda container: container.request_bytes))
 
 

@@ -119,12 +119,13 @@ class Scanner:
             for process in processes
         ]
         self._forget_tasks(tasks)
+        killers = _killers(tasks)
         gaps = (
             *detection.doubts,
             *self._visibility_gaps(unreadable),
             *self._memcgs.gaps(placement),
             *assumed,
-            *_killers(tasks),
+            *(f"{name} runs here and may kill earlier, by rules of its own" for name in killers),
         )
         shot = Snapshot(
             kernel=self._release,
@@ -138,6 +139,7 @@ class Scanner:
             cpus=self._cpus,
             initial_pid_namespace=initial,
             gaps=gaps,
+            userspace_killers=killers,
         )
         return replace(shot, tasks=tuple(self._vforked(shot))) if shared else shot
 
@@ -246,7 +248,5 @@ def _small_oom_score(proc_fd: int, memory: Memory) -> int | None:
     return max(scores, default=None)
 
 
-def _killers(tasks: Iterable[Task]) -> Iterator[str]:
-    found = {task.comm for task in tasks if task.comm in USERSPACE_KILLERS}
-    for name in sorted(found):
-        yield f"{name} runs here and may kill earlier, by rules of its own"
+def _killers(tasks: Iterable[Task]) -> tuple[str, ...]:
+    return tuple(sorted({task.comm for task in tasks} & USERSPACE_KILLERS))

@@ -1,0 +1,235 @@
+"""What a forecast says about the kubelet's eviction, and which Events that calls for. Pure."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from oomsayer.api.eviction import (
+    MAX_EVICTIONS,
+    MAX_KILLERS,
+    Eviction,
+    EvictionCandidate,
+    SecondsRange,
+)
+from oomsayer.api.forecast import Risk
+from oomsayer.api.vocabulary import EventReason
+from oomsayer.controller.events import Subject, named_pod
+from oomsayer.controller.forecast import Outlook
+from oomsayer.controller.names import Names
+from oomsayer.controller.policy import Rules
+from oomsayer.controller.racenotes import capital, summary, why_evicted
+from oomsayer.controller.risk import Scope, scope
+from oomsayer.kernel.snapshot import ROOT, Snapshot
+from oomsayer.kubelet.cgroups import Owner, is_kubepods, is_pod, owner
+from oomsayer.kubelet.config import KubeletConfig
+from oomsayer.kubelet.eviction import (
+    First,
+    PodUsage,
+    Race,
+    Threshold,
+    binding,
+    race,
+    ranked,
+    thresholds,
+)
+from oomsayer.kubelet.qos import SANDBOX_OOM_SCORE_ADJ
+
+Growth = tuple[float, float]
+"""The least and the most that the node's memory grows, in bytes a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSide:
+    """What eviction is worked out from.
+
+    Attributes:
+        snapshot: the node.
+        names: its pods.
+        config: its kubelet's configuration.
+        outlook: the verdict of the node as a whole.
+        growth: of the node's memory, None where not known.
+    """
+
+    snapshot: Snapshot
+    names: Names
+    config: KubeletConfig
+    outlook: Outlook
+    growth: Growth | None = None
+
+
+def wanted(snapshot: Snapshot) -> set[Owner]:
+    """The pods that may be evicted, and the containers whose processes may have drifted."""
+    owners = {owner(path) for path, memcg in snapshot.memcgs.items() if _evictable(path, snapshot)}
+    owners |= {owner(task.memcg) for task in snapshot.tasks if task.oom_score_adj != SANDBOX_OOM_SCORE_ADJ}
+    return {whose for whose in owners if whose.pod_uid is not None}
+
+
+def usages(snapshot: Snapshot, names: Names) -> list[PodUsage]:
+    """The pods that the API knows, with what they use."""
+    found = []
+    for path, memcg in snapshot.memcgs.items():
+        pod = names.place(path).pod
+        if pod is not None and memcg.working_set_bytes is not None and is_pod(path):
+            found.append(PodUsage(pod.uid, pod.spec, memcg.working_set_bytes))
+    return found
+
+
+def node_threshold(side: NodeSide) -> Threshold | None:
+    """The kubelet's threshold that makes it act first, None where nothing is known or none is set."""
+    memcgs = side.snapshot.memcgs
+    pods = next(
+        (
+            (m.max_bytes, m.working_set_bytes)
+            for path, m in sorted(memcgs.items())
+            if is_kubepods(path) and m.max_bytes is not None and m.working_set_bytes is not None
+        ),
+        None,
+    )
+    used = memcgs[ROOT].working_set_bytes if ROOT in memcgs else None
+    found = thresholds(side.config, side.snapshot.memory.total_bytes, used, pods)
+    return binding(found, side.growth)
+
+
+def eviction(side: NodeSide, before: Eviction | None, rules: Rules, now: datetime) -> Eviction | None:
+    """What the kubelet would do; None where the report does not tell enough.
+
+    Args:
+        side: the node.
+        before: what the last forecast said, for what goes on.
+        rules: the node's.
+        now: the time.
+    """
+    threshold = node_threshold(side)
+    if threshold is None:
+        return None
+    order = ranked(usages(side.snapshot, side.names))
+    outcome = race(threshold, side.outlook.room.headroom_bytes, side.growth)
+    near = _near_since(threshold, side.snapshot.memory.total_bytes, before, rules, now)
+    inversion = _inversion(order, side)
+    said = Eviction(
+        signal=threshold.signal.value,
+        available_bytes=threshold.available_bytes,
+        threshold_bytes=threshold.threshold_bytes,
+        grace_seconds=int(threshold.grace_seconds),
+        configuration="node" if side.config.known else "defaults",
+        order=tuple(_candidate(pod, side.names) for pod in order[:MAX_EVICTIONS]),
+        first=outcome.first.value,
+        seconds=_range(outcome),
+        outrun_bytes_per_second=_whole(outcome.outrun_bytes_per_second),
+        userspace_killers=side.snapshot.userspace_killers[:MAX_KILLERS],
+        inversion=inversion,
+        assumptions=tuple(_assumptions(side)),
+        near_since=near,
+        announced=before.announced if before is not None and near is not None else (),
+    )
+    return said.model_copy(update={"summary": summary(said, outcome, side.outlook, side.names)})
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What an Event about eviction is to say.
+
+    Attributes:
+        pod: what it is about.
+        why: its reason.
+        note: its text.
+        since: when it began.
+    """
+
+    pod: Subject
+    why: EventReason
+    note: str
+    since: datetime
+
+
+def findings(eviction: Eviction, risks: Iterable[Risk], outlook: Outlook, names: Names) -> Iterator[Finding]:
+    """What is to be announced of a node that is near its eviction, or near its OOM.
+
+    Args:
+        eviction: what was worked out.
+        risks: those of the node.
+        outlook: the node's verdict.
+        names: its pods.
+    """
+    near = [eviction.near_since] if eviction.near_since else []
+    near += [risk.since for risk in risks if scope(risk.domain) is Scope.NODE]
+    if not near:
+        return
+    if eviction.near_since and eviction.order and eviction.first != First.KERNEL.value:
+        first = eviction.order[0]
+        subject = named_pod(first.pod, first.pod_uid)
+        if subject is not None:
+            note = f"{capital(eviction.summary)}: {why_evicted(first)}."
+            yield Finding(subject, EventReason.EVICTION_RISK, note, eviction.near_since)
+    victim = outlook.verdict.victim
+    if eviction.inversion and victim is not None:
+        place = names.place(victim.task.memcg)
+        subject = named_pod(place.pod_name, place.pod_uid)
+        if subject is not None:
+            note = f"{capital(eviction.inversion)}. {capital(eviction.summary)}."
+            yield Finding(subject, EventReason.PRIORITY_INVERSION, note, min(near))
+
+
+def _evictable(path: str, snapshot: Snapshot) -> bool:
+    return is_pod(path) and snapshot.memcgs[path].working_set_bytes is not None
+
+
+def _candidate(pod: PodUsage, names: Names) -> EvictionCandidate:
+    return EvictionCandidate(
+        pod=names.of_uid(pod.uid),
+        pod_uid=pod.uid,
+        priority=pod.spec.priority,
+        working_set_bytes=pod.working_set_bytes,
+        request_bytes=pod.request_bytes,
+    )
+
+
+def _near_since(
+    threshold: Threshold, capacity_bytes: int, before: Eviction | None, rules: Rules, now: datetime
+) -> datetime | None:
+    """Since when the node is near its eviction: by the rules and hysteresis of a node near its OOM."""
+    percent = 100 * threshold.room_bytes / capacity_bytes
+    since = before.near_since if before is not None else None
+    if not rules.headroom_percent:
+        return None
+    if since is not None:
+        return since if percent <= rules.headroom_percent + rules.clear_percent else None
+    return now.replace(microsecond=0) if percent < rules.headroom_percent else None
+
+
+def _range(outcome: Race) -> SecondsRange | None:
+    if outcome.seconds is None:
+        return None
+    low, high = outcome.seconds
+    return SecondsRange(low=min(int(low), 2**31 - 1), high=int(high) if high < 2**31 else None)
+
+
+def _whole(number: float | None) -> int | None:
+    return None if number is None else int(number)
+
+
+def _inversion(order: list[PodUsage], side: NodeSide) -> str:
+    """The finding that the kernel takes a pod of higher priority than the one the kubelet would evict."""
+    victim = side.outlook.verdict.victim
+    if victim is None or not order:
+        return ""
+    place = side.names.place(victim.task.memcg)
+    evicted = order[0]
+    if place.pod is None or place.pod.spec.priority <= evicted.spec.priority or place.pod.uid == evicted.uid:
+        return ""
+    return (
+        f"the kernel would kill {victim.task.comm} of pod {place.pod_name} "
+        f"(priority {place.pod.spec.priority}), while the kubelet would evict "
+        f"pod {side.names.of_uid(evicted.uid)} (priority {evicted.spec.priority}): "
+        "the OOM killer does not know priorities"
+    )
+
+
+def _assumptions(side: NodeSide) -> Iterable[str]:
+    if not side.config.known:
+        yield "the kubelet's configuration was not read: its default threshold is assumed"
+    unknown = sum(
+        _evictable(p, side.snapshot) and side.names.place(p).pod is None for p in side.snapshot.memcgs
+    )
+    if unknown:
+        yield f"{unknown} pod cgroups that the API does not know are left out"

@@ -1,0 +1,88 @@
+"""Who acts first, kubelet or kernel, said in a sentence. Pure."""
+
+from oomsayer.api.eviction import Eviction, EvictionCandidate
+from oomsayer.api.quantity import binary
+from oomsayer.controller.forecast import Outlook, room_bytes
+from oomsayer.controller.names import Names
+from oomsayer.kubelet.eviction import MONITORING_SECONDS, First, Race
+
+_SOON_SECONDS = 120
+_DAY_SECONDS = 24 * 3600
+
+
+def summary(said: Eviction, outcome: Race, outlook: Outlook, names: Names) -> str:
+    """All that was worked out, in a sentence without its full stop.
+
+    Args:
+        said: the eviction.
+        outcome: who is faster, and when.
+        outlook: the node's verdict.
+        names: the node's pods.
+    """
+    sentence = _who_first(said, outcome, outlook, names)
+    if not said.userspace_killers:
+        return sentence
+    return f"{' and '.join(said.userspace_killers)} may kill before both, by own rules; else {sentence}"
+
+
+def capital(sentence: str) -> str:
+    """The sentence as it begins a note."""
+    return sentence[:1].upper() + sentence[1:]
+
+
+def why_evicted(pod: EvictionCandidate) -> str:
+    """Why the kubelet takes this pod before all others."""
+    used, asked = binary(pod.working_set_bytes), binary(pod.request_bytes)
+    if pod.working_set_bytes > pod.request_bytes:
+        return f"it uses {used}, more than the {asked} that it requests, at priority {pod.priority}"
+    return f"no pod uses more than it requests, and it has the lowest priority, {pod.priority}"
+
+
+def _who_first(said: Eviction, outcome: Race, outlook: Outlook, names: Names) -> str:
+    kernel = f"the kernel would kill {_victim(outlook, names)}"
+    if not said.order:
+        return f"the kubelet has no pod to evict, and {kernel}"
+    kubelet = f"the kubelet would evict pod {said.order[0].pod}"
+    outrun = outcome.outrun_bytes_per_second
+    if outcome.first is First.KUBELET:
+        return f"{kubelet}{_when(outcome)}, before {kernel}"
+    if outcome.first is First.EITHER:
+        return f"{kubelet}{_when(outcome)} or {kernel}: which comes first is too close to tell"
+    if not outrun:
+        room = room_bytes(outlook.room)
+        left = "" if room is None else f" once the {binary(room)} left are used"
+        threshold = binary(said.threshold_bytes)
+        return f"{kernel}{left}, before {kubelet}: the OOM comes before its threshold of {threshold} is met"
+    rate = f"{binary(int(outrun))} a second"
+    if outcome.first is First.KERNEL:
+        why = f"memory grows faster than {rate}, and the kubelet looks every {MONITORING_SECONDS:.0f} s"
+        return f"{kernel} before {kubelet}: {why}"
+    return f"{kubelet}, and if memory grows faster than {rate} {kernel} before"
+
+
+def _victim(outlook: Outlook, names: Names) -> str:
+    victim = outlook.verdict.victim
+    if victim is None:
+        return "nobody"
+    place = names.place(victim.task.memcg)
+    where = f"pod {place.pod_name or place.pod_uid}" if place.pod_uid else "a host process"
+    return f"{victim.task.comm} (pid {victim.task.pid}, {where})"
+
+
+def _when(outcome: Race) -> str:
+    """In how many seconds, for people: the middle where the range is narrow, else the range."""
+    if outcome.seconds is None:
+        return ""
+    low, high = outcome.seconds
+    if high > _DAY_SECONDS:
+        return f" in {_span(low)} or later"
+    if high <= _SOON_SECONDS:
+        return f" in about {_span((low + high) / 2)}"
+    return f" in {_span(low)} to {_span(high)}"
+
+
+def _span(seconds: float) -> str:
+    if seconds <= _SOON_SECONDS:
+        return f"{seconds:.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes <= _SOON_SECONDS else f"{minutes / 60:.0f} h"
