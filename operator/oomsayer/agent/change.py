@@ -18,7 +18,7 @@ their budget it writes once in 300 s in the long run: 0.0034 writes a second.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from math import inf
 
@@ -27,8 +27,9 @@ from oomsayer.forecast.oomtime import Sureness
 from oomsayer.forecast.prospect import Prospect
 from oomsayer.kernel.badness import oom_badness
 from oomsayer.kernel.domain import Domain
-from oomsayer.kernel.snapshot import Snapshot, Sysctls, Task
+from oomsayer.kernel.snapshot import ROOT, Snapshot, Sysctls, Task
 from oomsayer.kernel.verdict import Verdict
+from oomsayer.kubelet.cgroups import is_pod
 
 BANDS = (0.5, 0.25, 0.1, 0.05, 0.025, 0.01)
 """Shares of the limit that are left: crossing one is told, so that the headroom read in a report is
@@ -49,6 +50,8 @@ SLACK = 16
 SOON_SECONDS = 120.0
 COMING_SECONDS = 900.0
 """An OOM expected within these is told as what it is: urgent, ordinary. One farther away can wait."""
+MOVED = 0.25
+"""Of the available memory: by so much a pod's use must have changed for its eviction to be told anew."""
 
 TOLD_VICTIMS = 4
 """How far down the kill order a difference is worth a write."""
@@ -135,12 +138,33 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
+class Usage:
+    """What the kubelet evicts by.
+
+    Attributes:
+        share: what is available of the machine's memory by the kubelet's measure, None where not known.
+        available_bytes: the same in bytes.
+        pods: working set of each pod in bytes, by the path of its cgroup.
+    """
+
+    share: float | None = None
+    available_bytes: int = 0
+    pods: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def weight(self) -> Weight:
+        """What another use of memory weighs: the kubelet looks every ten seconds, so none is urgent."""
+        return Weight.MINOR if self.share is None or self.share >= ROOMY else Weight.ORDINARY
+
+
+@dataclass(frozen=True, slots=True)
 class State:
     """All that is compared of one sample: by path of the domain, where it stands."""
 
     standings: Mapping[str, Standing]
     sysctls: Sysctls
     taken_at: float = 0.0
+    usage: Usage = field(default_factory=Usage)
 
     @property
     def near(self) -> bool:
@@ -167,7 +191,21 @@ def state(
         ahead: where every domain is heading, by path.
     """
     standings = {v.domain.path: _standing(v, rooms, ahead, snapshot.taken_at) for v in told}
-    return State(standings, snapshot.sysctls, snapshot.taken_at)
+    return State(standings, snapshot.sysctls, snapshot.taken_at, _usage(snapshot))
+
+
+def _usage(snapshot: Snapshot) -> Usage:
+    root = snapshot.memcgs.get(ROOT)
+    if root is None or root.working_set_bytes is None:
+        return Usage()
+    total = snapshot.memory.total_bytes
+    available = max(total - root.working_set_bytes, 0)
+    pods = {
+        path: memcg.working_set_bytes
+        for path, memcg in snapshot.memcgs.items()
+        if memcg.working_set_bytes is not None and is_pod(path)
+    }
+    return Usage(available / total, available, pods)
 
 
 def _standing(
@@ -229,11 +267,29 @@ def compare(told: State, now: State, snapshot: Snapshot) -> Change:
         )
         if change.weight > worst.weight:
             worst = change
+    usage = _evictions(told.usage, now.usage)
+    if usage.weight > worst.weight:
+        worst = usage
     if worst.weight < Weight.ORDINARY:
         gone = next((path for path in told.standings if path not in now.standings), None)
         if gone is not None:
             worst = Change(Weight.ORDINARY, f"{gone} is gone")
     return worst
+
+
+def _evictions(told: Usage, now: Usage) -> Change:
+    """Whether the kubelet may come to evict another pod, or sooner."""
+    if told.share is None or now.share is None:
+        same = (told.share is None) is (now.share is None)
+        return NO_CHANGE if same else Change(now.weight, "available memory became known or unknown")
+    before = band(told.share)
+    if band(now.share, before) != before:
+        return Change(now.weight, f"available memory from {told.share:.1%} to {now.share:.1%}")
+    if told.pods.keys() != now.pods.keys():
+        return Change(now.weight, "a pod came or went")
+    moved = now.available_bytes * MOVED
+    path = next((path for path, used in now.pods.items() if abs(used - told.pods[path]) > moved), None)
+    return NO_CHANGE if path is None else Change(now.weight, f"{path} uses another amount of memory")
 
 
 def _difference(told: Standing | None, now: Standing, snapshot: Snapshot) -> Change:

@@ -15,6 +15,7 @@ from oomsayer.agent.change import HEARTBEAT_SECONDS, NEAR, Decider, State, Weigh
 from oomsayer.agent.courier import Courier
 from oomsayer.agent.histories import Histories
 from oomsayer.agent.journal import Journal, Level
+from oomsayer.agent.kubelet import ConfigReader, Kubelet
 from oomsayer.agent.metrics import Metrics, Sampled
 from oomsayer.agent.pace import LONGEST_CALM_SECONDS, Pace
 from oomsayer.agent.report import SIZE_LIMIT, SMALLEST_SIZE_LIMIT, report
@@ -66,6 +67,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     flag("heartbeat", _seconds, f"{HEARTBEAT_SECONDS:g}", "oldest that a report may get, in seconds")
     flag("report-size", _size, str(SIZE_LIMIT), "most bytes that a report may have")
     flag("service-account", Path, str(SERVICE_ACCOUNT), "directory of the files token and ca.crt")
+    flag("kubelet-address", str, "", "this node's address, to ask its kubelet for its eviction thresholds")
+    parser.add_argument(
+        "--kubelet-insecure-tls",
+        action="store_true",
+        help="take any certificate of the kubelet's, as kubelets that sign their own need it",
+    )
     flag("log-level", _level, "info", "debug, info, warning or error")
 
 
@@ -85,7 +92,9 @@ def run(arguments: argparse.Namespace) -> int:
     except (ValueError, NotWritten) as error:
         journal.error(str(error))
         return 1
-    agent = Agent(scanner, ReportWriter(api_server, node), journal, arguments)
+    address = arguments.kubelet_address
+    kubelet = Kubelet(address, api_server, arguments.kubelet_insecure_tls) if address else None
+    agent = Agent(scanner, ReportWriter(api_server, node), journal, arguments, kubelet)
     host, port = arguments.metrics_address
     try:
         http = HttpServer((host, port), agent.metrics.text, agent.ill)
@@ -119,7 +128,12 @@ class Agent:
     """The sampling loop and what the courier needs of it."""
 
     def __init__(
-        self, scanner: Scanner, writer: ReportWriter, journal: Journal, arguments: argparse.Namespace
+        self,
+        scanner: Scanner,
+        writer: ReportWriter,
+        journal: Journal,
+        arguments: argparse.Namespace,
+        kubelet: Kubelet | None = None,
     ) -> None:
         """An agent that does nothing yet."""
         self.metrics = Metrics()
@@ -130,6 +144,7 @@ class Agent:
         self._pace = Pace(arguments.interval)
         self._size_limit: int = arguments.report_size
         self._decider = Decider(time.monotonic, arguments.heartbeat)
+        self._config = ConfigReader(kubelet, time.monotonic, journal.warning)
         self._courier = Courier(self._deliver, self._not_delivered)
         self._histories = Histories()
         self._newest: Sample | None = None
@@ -208,7 +223,7 @@ class Agent:
             return
         snapshot = replace(sample.snapshot, gaps=(*sample.snapshot.gaps, *self._writer.gaps()))
         ready = report(snapshot, sample.told, self._size_limit, sample.watched)
-        self._writer.write(ready.status)
+        self._writer.write({**ready.status, **self._config.reported()})
         self._decider.told(sample.state)
         self.metrics.report_written(ready.size_bytes, ready.omitted_domains, time.time())
         if self._trouble:
