@@ -10,6 +10,7 @@ The order of writes is what lets a restart at any moment lose nothing and repeat
 After a restart the status says where to go on; an Event that exists already is one that was written.
 """
 
+import asyncio
 import logging
 import time
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from oomsayer.api.advice import Advice
 from oomsayer.api.eviction import Eviction
 from oomsayer.api.forecast import OOMForecastStatus, Risk
 from oomsayer.api.model import StatusCondition
@@ -33,7 +35,7 @@ from oomsayer.api.vocabulary import (
     ConditionReason,
     EventReason,
 )
-from oomsayer.controller import ahead, forecast, sentences, status
+from oomsayer.controller import advice, ahead, forecast, sentences, status
 from oomsayer.controller import eviction as evictions
 from oomsayer.controller.apiserver import JSON_PATCH, ApiError, ApiServer
 from oomsayer.controller.drift import drift
@@ -192,6 +194,7 @@ class Reconciler:
         problems: list[ApiError] = []
         kept = [risk for risk in gone if not await self._take_back(risk, current, fresh, problems)]
         after = self._compose(fresh, current, kept, before, now)
+        after = after.model_copy(update={"advice": await _advised(fresh, after, before)})
         self._metrics.sources.nodes[report.node] = view(after)
         stored = await self._write(stored, before, after, report.node_uid)
         announced, wait = await self._announce(current, fresh, problems)
@@ -423,6 +426,26 @@ class Reconciler:
 
     def _count(self, why: EventReason, result: str) -> None:
         self._metrics.events.labels(why.value, result).inc()
+
+
+async def _advised(
+    fresh: _Fresh, after: OOMForecastStatus, before: OOMForecastStatus | None
+) -> tuple[Advice, ...]:
+    """Advice for the pods at risk: worked out when they become so, and kept while they are."""
+    if before is not None and _threatened(before) == _threatened(after):
+        return before.advice
+    first = after.eviction.order[:1] if after.eviction and after.eviction.near_since else ()
+    uid = first[0].pod_uid if first else ""
+    # It asks the model some hundreds of times: not in the way of everything else.
+    return await asyncio.to_thread(advice.for_risks, after.risks, fresh.report.snapshot, fresh.names, uid)
+
+
+def _threatened(status: OOMForecastStatus) -> tuple[Any, ...]:
+    """Who is at risk of what."""
+    near = status.eviction is not None and status.eviction.near_since is not None
+    evicted = status.eviction.order[:1] if near and status.eviction else ()
+    risks = sorted((r.domain, r.pod_uid, r.container, r.pid) for r in status.risks)
+    return tuple(risks), tuple(pod.pod_uid for pod in evicted)
 
 
 def _problem(seen: Seen, now: datetime) -> ReportError | None:

@@ -131,6 +131,12 @@ def verdicts(snapshot: Snapshot, depth: int = FIRST_VICTIMS) -> list[Verdict]:
     return [_verdict(domain, hierarchy, depth) for domain in domains(snapshot)]
 
 
+def verdict_at(path: str, snapshot: Snapshot, depth: int = FIRST_VICTIMS) -> Verdict | None:
+    """The verdict of the domain at `path` alone, "/" being the node's; None where there is none."""
+    domain = next((d for d in domains(snapshot) if d.path == path), None)
+    return None if domain is None else _verdict(domain, arrange(snapshot, depth), depth)
+
+
 def ranking(domain: Domain, hierarchy: Hierarchy) -> list[int]:
     """The domain's candidates as entries, the one that select_bad_process() would choose first.
 

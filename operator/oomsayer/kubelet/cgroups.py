@@ -88,6 +88,12 @@ def is_pod(path: str) -> bool:
     return match is not None and match["id"] is None
 
 
+def is_container(path: str) -> bool:
+    """Whether the cgroup at `path` is a container's own: the one right below its pod's."""
+    above, _, name = path.rpartition("/")
+    return is_pod(above) and _CONTAINER.fullmatch(name) is not None
+
+
 @lru_cache(maxsize=4096)
 def measured(path: str) -> bool:
     """Whether the kubelet looks at this cgroup's working set for eviction."""

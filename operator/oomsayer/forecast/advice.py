@@ -1,0 +1,213 @@
+"""The smallest change of a pod that would move a killer's choice away from it: found by trying.
+
+Each proposal is a change with which the same model names another victim, or spares more; none is a rule of
+thumb. Amounts are whole mebibytes.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from oomsayer.forecast.headroom import headroom
+from oomsayer.forecast.whatif import Change, ImpossibleChangeError, Subject, changed, changed_spec
+from oomsayer.kernel.domain import within
+from oomsayer.kernel.snapshot import Snapshot
+from oomsayer.kernel.verdict import Candidate, Verdict, verdict_at
+from oomsayer.kubelet.cgroups import Qos
+from oomsayer.kubelet.eviction import PodUsage, ranked
+from oomsayer.kubelet.podspec import SYSTEM_CRITICAL_PRIORITY
+
+SAFE_SHARE = 1 / 200
+"""Of the domain: by so much the new victim must lead, or what fluctuates would turn it back."""
+ROOM_SHARE = 0.1
+"""Of a limit: with so much room left it is no longer near its OOM."""
+
+_MIB = 1 << 20
+_LARGEST_LIMIT = 1 << 40
+
+
+class Takes(StrEnum):
+    """What has to happen before a change counts."""
+
+    RESIZE = "resize"
+    RESTART = "restart"
+    NEW_POD = "new pod"
+    KUBELET = "kubelet restart"
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """One change and what follows.
+
+    Attributes:
+        change: it.
+        takes: what has to happen first.
+        verdict: of the domain after it, None for one about eviction.
+        headroom_bytes: what is left in the domain after it.
+        evicted: whom the kubelet would take after it, None for one about the kernel or where it is nobody.
+    """
+
+    change: Change
+    takes: Takes
+    verdict: Verdict | None = None
+    headroom_bytes: int | None = None
+    evicted: PodUsage | None = None
+
+
+def against_kernel(snapshot: Snapshot, subject: Subject, domain_path: str) -> list[Proposal]:
+    """What would spare a pod in the OOM of a domain whose victim it is, the least disruptive first."""
+    verdict = verdict_at(domain_path, snapshot)
+    victim = verdict.victim if verdict else None
+    if victim is None or not within(victim.task.memcg, subject.path):
+        return []
+    container = next((n for n, p in subject.containers.items() if within(victim.task.memcg, p)), "")
+    trial = _Trial(snapshot, subject, domain_path, container)
+    if within(domain_path, subject.path):
+        found = [trial.limit(), trial.single_process()]
+    else:
+        found = [trial.request(), trial.guaranteed()]
+    return [proposal for proposal in found if proposal is not None]
+
+
+def against_kubelet(pods: Sequence[PodUsage], subject: Subject, container: str) -> list[Proposal]:
+    """What would make the kubelet evict another pod than this one, which it would evict first."""
+    order = ranked(pods)
+    if len(order) < 2 or order[0].uid != subject.uid:  # noqa: PLR2004 - it, and one to take its place
+        return []
+
+    def first(change: Change) -> PodUsage | None:
+        spec = changed_spec(subject.spec, change)
+        now = ranked(replace(pod, spec=spec) if pod.uid == subject.uid else pod for pod in pods)
+        return now[0] if now and now[0].uid != subject.uid else None
+
+    def request(mebibytes: int) -> Change:
+        return Change(container=container, request_bytes=mebibytes * _MIB)
+
+    found: list[Proposal] = []
+    own = subject.spec.container(container)
+    if own is not None:
+        most = (order[0].over_request_bytes + own.request_bytes) // _MIB + 1
+        least = _least(lambda n: _try(first, request(n)) is not None, own.request_bytes // _MIB + 1, most)
+        if least is not None:
+            takes = _by_resize(subject, Takes.RESIZE)
+            found.append(Proposal(request(least), takes, evicted=first(request(least))))
+    for priority in sorted({p for pod in order[1:] for p in (pod.spec.priority, pod.spec.priority + 1)}):
+        change = Change(priority=priority)
+        if subject.spec.priority < priority < SYSTEM_CRITICAL_PRIORITY and first(change) is not None:
+            found.append(Proposal(change, Takes.NEW_POD, evicted=first(change)))
+            break
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """One pod, and the domain in which it is the victim."""
+
+    snapshot: Snapshot
+    subject: Subject
+    domain_path: str
+    container: str
+
+    def request(self) -> Proposal | None:
+        """A greater request lowers oom_score_adj, step by step."""
+        own = self.subject.spec.container(self.container)
+        if own is None:
+            return None
+        most = (own.limit_bytes or self.snapshot.memory.total_bytes) // _MIB
+
+        def change(mebibytes: int) -> Change:
+            return Change(container=self.container, request_bytes=mebibytes * _MIB)
+
+        least = _least(lambda n: self._spared(change(n)) is not None, own.request_bytes // _MIB + 1, most)
+        takes = _by_resize(self.subject, Takes.RESTART)
+        return None if least is None else self._proposal(change(least), takes)
+
+    def guaranteed(self) -> Proposal | None:
+        """The class that the kernel takes last: requests equal to limits, of memory and processor."""
+        if self.subject.spec.qos is Qos.GUARANTEED:
+            return None
+        return self._proposal(Change(qos=Qos.GUARANTEED), Takes.NEW_POD)
+
+    def limit(self) -> Proposal | None:
+        """A greater limit of the container, until the domain has room."""
+        own = self.subject.spec.container(self.container)
+        if own is None or own.limit_bytes is None:
+            return None
+
+        def change(mebibytes: int) -> Change:
+            return Change(container=self.container, limit_bytes=mebibytes * _MIB)
+
+        def roomy(mebibytes: int) -> bool:
+            after, _ = changed(self.snapshot, self.subject, change(mebibytes))
+            verdict = verdict_at(self.domain_path, after)
+            share = headroom(verdict.domain, after).share if verdict else None
+            return share is not None and share >= ROOM_SHARE
+
+        least = _least(roomy, own.limit_bytes // _MIB + 1, _LARGEST_LIMIT // _MIB)
+        if least is None:
+            return None
+        return self._told(change(least), Takes.RESIZE)
+
+    def single_process(self) -> Proposal | None:
+        """Not the whole container dies, but the one process."""
+        before = verdict_at(self.domain_path, self.snapshot)
+        change = Change(single_process_oom_kill=True)
+        told = self._told(change, Takes.KUBELET)
+        if before is None or told is None or told.verdict is None or _deaths(told.verdict) >= _deaths(before):
+            return None
+        return told
+
+    def _spared(self, change: Change) -> Verdict | None:
+        """The domain's verdict after the change, where it takes another pod, and by a safe lead."""
+        try:
+            after, _ = changed(self.snapshot, self.subject, change)
+        except ImpossibleChangeError:
+            return None
+        verdict = verdict_at(self.domain_path, after)
+        if verdict is None or verdict.victim is None or self._ours(verdict.victim):
+            return None
+        own = max((k.points for k in verdict.order if self._ours(k.victim)), default=None)
+        lead = verdict.domain.totalpages * SAFE_SHARE
+        return verdict if own is None or verdict.victim.points - own >= lead else None
+
+    def _ours(self, candidate: Candidate) -> bool:
+        return within(candidate.task.memcg, self.subject.path)
+
+    def _proposal(self, change: Change, takes: Takes) -> Proposal | None:
+        return None if self._spared(change) is None else self._told(change, takes)
+
+    def _told(self, change: Change, takes: Takes) -> Proposal | None:
+        after, _ = changed(self.snapshot, self.subject, change)
+        verdict = verdict_at(self.domain_path, after)
+        if verdict is None:
+            return None
+        return Proposal(change, takes, verdict, headroom(verdict.domain, after).headroom_bytes)
+
+
+def _by_resize(subject: Subject, takes: Takes) -> Takes:
+    """A resize in place must leave the class as it is, so it can not give a BestEffort pod a request."""
+    return Takes.NEW_POD if subject.spec.qos is Qos.BEST_EFFORT else takes
+
+
+def _deaths(verdict: Verdict) -> int:
+    return len(verdict.kill_set.pids) + verdict.kill_set.omitted
+
+
+def _try(ask: Callable[[Change], PodUsage | None], change: Change) -> PodUsage | None:
+    try:
+        return ask(change)
+    except ImpossibleChangeError:
+        return None
+
+
+def _least(holds: Callable[[int], bool], low: int, high: int) -> int | None:
+    """The least number from low to high for which it holds, as it does for all above; None of none."""
+    if low > high or not holds(high):
+        return None
+    while low < high:
+        middle = (low + high) // 2
+        if holds(middle):
+            high = middle
+        else:
+            low = middle + 1
+    return low
