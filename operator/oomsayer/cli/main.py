@@ -20,6 +20,8 @@ class Command(Protocol):
 _COMMANDS = {
     "node": ("oomsayer.cli.node", "say whom an OOM on this machine would kill"),
     "explain": ("oomsayer.cli.explain", "say why the OOM killer took whom a kernel log says it took"),
+    "advise": ("oomsayer.cli.advise", "say the smallest change that would spare a pod"),
+    "what-if": ("oomsayer.cli.whatif", "say who would be killed if a pod were another (changes nothing)"),
     "agent": ("oomsayer.agent.main", "report this node to the cluster (runs in the DaemonSet)"),
     "operator": (
         "oomsayer.controller.main",
@@ -78,7 +80,8 @@ def _load(name: str, module: str) -> Command:
             what = f"this build of oomsayer does not contain `{name}`"
         else:
             what = f"`oomsayer {name}` needs {error.name}, which is not installed"
-        raise SystemExit(f"oomsayer: {what}: install with pip install 'oomsayer[operator]'") from error
+        extra = "operator" if name == "operator" else "cli"
+        raise SystemExit(f"oomsayer: {what}: install with pip install 'oomsayer[{extra}]'") from error
 
 
 def _help(parser: ArgumentParser) -> int:

@@ -1,0 +1,135 @@
+"""The cluster as a command reads it: kubeconfig, context and namespace as kubectl takes them. Reads only."""
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
+from typing import Any
+
+import urllib3
+
+from kubernetes import client, config
+from oomsayer.api.vocabulary import FORECAST_PLURAL, GROUP, REPORT_PLURAL, VERSION
+
+Json = dict[str, Any]
+
+_TIMEOUT_SECONDS = 20.0
+_NOT_FOUND = 404
+
+
+class ClusterError(Exception):
+    """The cluster could not be asked, or did not answer as needed; the text says what to do."""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the options by which kubectl finds a cluster."""
+    parser.add_argument("--kubeconfig", metavar="FILE", help="path of the kubeconfig (default: as kubectl)")
+    parser.add_argument("--context", metavar="NAME", help="context of the kubeconfig (default: the current)")
+    parser.add_argument("-n", "--namespace", metavar="NAME", help="namespace (default: the context's)")
+    parser.add_argument(
+        "-o",
+        "--output",
+        choices=("table", "json", "yaml"),
+        default="table",
+        help="table is for people, json and yaml are for scripts (default: table)",
+    )
+
+
+class Cluster:
+    """Reads one cluster.
+
+    Attributes:
+        namespace: where names without a namespace are looked for.
+    """
+
+    def __init__(self, args: Namespace) -> None:
+        """Find the cluster that the options name, as kubectl would; in a pod its own.
+
+        Raises:
+            ClusterError: there is none.
+        """
+        self.namespace: str = args.namespace or "default"
+        try:
+            self._client = config.new_client_from_config(args.kubeconfig, args.context, persist_config=False)
+            if not args.namespace:
+                self.namespace = _namespace_of(args.kubeconfig, args.context)
+        except config.ConfigException as error:
+            self._client = self._in_pod(error)
+
+    @staticmethod
+    def _in_pod(problem: Exception) -> Any:  # noqa: ANN401 - the client is untyped
+        configuration = client.Configuration()
+        try:
+            config.load_incluster_config(client_configuration=configuration)
+        except config.ConfigException:
+            raise ClusterError(f"{problem}: set KUBECONFIG, or give --kubeconfig or --context") from problem
+        return client.ApiClient(configuration)
+
+    def report(self, node: str) -> Json | None:
+        """The NodeMemoryReport of a node, None without one."""
+        return self._custom(REPORT_PLURAL, node)
+
+    def forecast(self, node: str) -> Json | None:
+        """The OOMForecast of a node, None without one."""
+        return self._custom(FORECAST_PLURAL, node)
+
+    def forecasts(self) -> list[Json]:
+        """All OOMForecasts."""
+        api = client.CustomObjectsApi(self._client)
+        answer = self._ask(
+            lambda: api.list_cluster_custom_object(
+                GROUP, VERSION, FORECAST_PLURAL, _request_timeout=_TIMEOUT_SECONDS
+            )
+        )
+        items: list[Json] = (answer or {}).get("items", [])
+        return items
+
+    def pod(self, namespace: str, name: str) -> Json | None:
+        """A pod, None without one."""
+        api = client.CoreV1Api(self._client)
+        return self._ask(lambda: api.read_namespaced_pod(name, namespace, _request_timeout=_TIMEOUT_SECONDS))
+
+    def pods_on(self, node: str) -> list[Json]:
+        """The pods of a node."""
+        api = client.CoreV1Api(self._client)
+        answer = self._ask(
+            lambda: api.list_pod_for_all_namespaces(
+                field_selector=f"spec.nodeName={node}", _request_timeout=_TIMEOUT_SECONDS
+            )
+        )
+        items: list[Json] = (answer or {}).get("items", [])
+        return items
+
+    def _custom(self, plural: str, name: str) -> Json | None:
+        api = client.CustomObjectsApi(self._client)
+        return self._ask(
+            lambda: api.get_cluster_custom_object(
+                GROUP, VERSION, plural, name, _request_timeout=_TIMEOUT_SECONDS
+            )
+        )
+
+    def _ask(self, question: Callable[[], Any]) -> Json | None:
+        """An answer as JSON has it, None for what is not there.
+
+        Raises:
+            ClusterError: there is no answer, or it is a refusal.
+        """
+        try:
+            answer: Json = self._client.sanitize_for_serialization(question())
+        except client.ApiException as error:
+            if error.status == _NOT_FOUND:
+                return None
+            raise ClusterError(
+                f"the API server answered {error.status} {error.reason}: {_said(error)}"
+            ) from error
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise ClusterError(f"no answer from the API server: {error}") from error
+        return answer
+
+
+def _namespace_of(kubeconfig: str | None, context: str | None) -> str:
+    contexts, active = config.list_kube_config_contexts(kubeconfig)
+    chosen = next((c for c in contexts if c["name"] == context), active)
+    return str((chosen.get("context") or {}).get("namespace") or "default")
+
+
+def _said(error: Any) -> str:  # noqa: ANN401 - the client is untyped
+    return str(error.body or "").strip()[:300]
