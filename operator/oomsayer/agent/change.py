@@ -30,6 +30,7 @@ from oomsayer.kernel.domain import Domain
 from oomsayer.kernel.snapshot import ROOT, Snapshot, Sysctls, Task
 from oomsayer.kernel.verdict import Verdict
 from oomsayer.kubelet.cgroups import is_pod
+from oomsayer.kubelet.config import DEFAULTS, KubeletConfig, threshold_bytes
 
 BANDS = (0.5, 0.25, 0.1, 0.05, 0.025, 0.01)
 """Shares of the limit that are left: crossing one is told, so that the headroom read in a report is
@@ -51,7 +52,9 @@ SOON_SECONDS = 120.0
 COMING_SECONDS = 900.0
 """An OOM expected within these is told as what it is: urgent, ordinary. One farther away can wait."""
 MOVED = 0.25
-"""Of the available memory: by so much a pod's use must have changed for its eviction to be told anew."""
+"""Of the room before eviction: by so much a pod's use must have changed to be told anew."""
+LEAST_MOVED_BYTES = 16 << 20
+"""And by so much at least."""
 
 TOLD_VICTIMS = 4
 """How far down the kill order a difference is worth a write."""
@@ -142,13 +145,14 @@ class Usage:
     """What the kubelet evicts by.
 
     Attributes:
-        share: what is available of the machine's memory by the kubelet's measure, None where not known.
-        available_bytes: the same in bytes.
+        share: what may still be used before the kubelet's hard threshold, by its own measure, as a share of
+            the machine's memory; None where not known.
+        room_bytes: the same in bytes.
         pods: working set of each pod in bytes, by the path of its cgroup.
     """
 
     share: float | None = None
-    available_bytes: int = 0
+    room_bytes: int = 0
     pods: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -181,6 +185,7 @@ def state(
     told: Sequence[Verdict],
     rooms: Mapping[str, Headroom],
     ahead: Mapping[str, Prospect],
+    kubelet: KubeletConfig = DEFAULTS,
 ) -> State:
     """What a sample comes to.
 
@@ -189,23 +194,24 @@ def state(
         told: the verdicts of this very snapshot.
         rooms: of every domain, by path.
         ahead: where every domain is heading, by path.
+        kubelet: the kubelet's configuration, as far as it is known.
     """
     standings = {v.domain.path: _standing(v, rooms, ahead, snapshot.taken_at) for v in told}
-    return State(standings, snapshot.sysctls, snapshot.taken_at, _usage(snapshot))
+    return State(standings, snapshot.sysctls, snapshot.taken_at, _usage(snapshot, kubelet))
 
 
-def _usage(snapshot: Snapshot) -> Usage:
+def _usage(snapshot: Snapshot, kubelet: KubeletConfig) -> Usage:
     root = snapshot.memcgs.get(ROOT)
     if root is None or root.working_set_bytes is None:
         return Usage()
     total = snapshot.memory.total_bytes
-    available = max(total - root.working_set_bytes, 0)
+    room = max(total - root.working_set_bytes - (threshold_bytes(kubelet.eviction_hard, total) or 0), 0)
     pods = {
         path: memcg.working_set_bytes
         for path, memcg in snapshot.memcgs.items()
         if memcg.working_set_bytes is not None and is_pod(path)
     }
-    return Usage(available / total, available, pods)
+    return Usage(room / total, room, pods)
 
 
 def _standing(
@@ -281,13 +287,13 @@ def _evictions(told: Usage, now: Usage) -> Change:
     """Whether the kubelet may come to evict another pod, or sooner."""
     if told.share is None or now.share is None:
         same = (told.share is None) is (now.share is None)
-        return NO_CHANGE if same else Change(now.weight, "available memory became known or unknown")
+        return NO_CHANGE if same else Change(now.weight, "the room before eviction became known or unknown")
     before = band(told.share)
     if band(now.share, before) != before:
-        return Change(now.weight, f"available memory from {told.share:.1%} to {now.share:.1%}")
+        return Change(now.weight, f"room before eviction from {told.share:.1%} to {now.share:.1%}")
     if told.pods.keys() != now.pods.keys():
         return Change(now.weight, "a pod came or went")
-    moved = now.available_bytes * MOVED
+    moved = max(now.room_bytes * MOVED, LEAST_MOVED_BYTES)
     path = next((path for path, used in now.pods.items() if abs(used - told.pods[path]) > moved), None)
     return NO_CHANGE if path is None else Change(now.weight, f"{path} uses another amount of memory")
 

@@ -13,7 +13,7 @@ from http import HTTPStatus
 from typing import Any
 
 from oomsayer.agent.apiserver import ApiServer
-from oomsayer.kubelet.config import KubeletConfig, read_configz
+from oomsayer.kubelet.config import DEFAULTS, KubeletConfig, read_configz
 
 PORT = 10250
 RENEW_SECONDS = 300.0
@@ -100,6 +100,11 @@ class ConfigReader:
         self._config: KubeletConfig | None = None
         self._asked_at: float | None = None
         self._trouble = ""
+
+    @property
+    def known(self) -> KubeletConfig:
+        """What was read last, or the defaults. May be asked from another thread."""
+        return self._config or DEFAULTS
 
     def reported(self) -> dict[str, Any]:
         """The part of a report's status that tells it: empty where it is not known."""

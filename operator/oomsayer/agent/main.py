@@ -201,7 +201,8 @@ class Agent:
         watched = self._histories.note(snapshot, rooms, time.monotonic())
         ahead = prospects(snapshot, rooms, watched)
         watched = worth_telling(watched, ahead)
-        return Sample(snapshot, told, watched, state(snapshot, told, rooms, ahead))
+        now = state(snapshot, told, rooms, ahead, self._config.known)
+        return Sample(snapshot, told, watched, now)
 
     def _self_check(self) -> None:
         now = time.monotonic()

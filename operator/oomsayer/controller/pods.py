@@ -14,7 +14,7 @@ from oomsayer.kubelet.cgroups import Owner
 
 FIRST_RETRY, LAST_RETRY = 5.0, 300.0
 """Seconds until a name that was not found is looked for again: doubling from the first to the last."""
-RENEW_SECONDS = 300.0
+RENEW_SECONDS = 60.0
 """Requests and priorities that were read so long ago are read again: a resize in place changes no name."""
 NAMELESS_AFTER = 3
 """Look-ups in vain after which a name is no longer waited for."""

@@ -118,7 +118,9 @@ class _Trial:
         def change(mebibytes: int) -> Change:
             return Change(container=self.container, request_bytes=mebibytes * _MIB)
 
-        least = _least(lambda n: self._spared(change(n)) is not None, own.request_bytes // _MIB + 1, most)
+        # The request that it has, first: a resize in place left its processes with their old oom_score_adj.
+        low = -(-own.request_bytes // _MIB)
+        least = _least(lambda n: self._spared(change(n)) is not None, low, most)
         takes = _by_resize(self.subject, Takes.RESTART)
         return None if least is None else self._proposal(change(least), takes)
 

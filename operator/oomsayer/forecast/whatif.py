@@ -73,7 +73,7 @@ def changed(snapshot: Snapshot, subject: Subject, change: Change) -> tuple[Snaps
         snapshot = _with_limits(snapshot, subject, after.spec, change.container)
     if change.single_process_oom_kill is not None:
         snapshot = _with_groups(snapshot, oom_group=not change.single_process_oom_kill)
-    if after.spec != subject.spec:
+    if (change.request_bytes, change.limit_bytes, change.qos) != (None, None, None):
         snapshot = _with_scores(snapshot, subject, after.spec)
     return snapshot, after
 
