@@ -12,6 +12,7 @@ from oomsayer.forecast.prospect import Watched, prospects
 from oomsayer.kernel.era import era_named
 from oomsayer.kernel.snapshot import ROOT, Memcg, Memory, Snapshot, Sysctls, Task
 from oomsayer.kernel.verdict import verdicts
+from oomsayer.kubelet.config import DEFAULTS, KubeletConfig
 
 PAGE = 4096
 MIB = 1 << 20
@@ -272,3 +273,54 @@ def test_an_oom_on_its_way_is_told_the_sooner_it_comes(before: float, after: flo
     )
     assert compare(told, now, still).weight is expected
     assert now.near is (after == 1.0)
+
+
+# --- evictions --------------------------------------------------------------------------------------
+
+BURSTABLE_POD = "/kubepods.slice/kubepods-pod0d5c9a2e_3b1f_4c7a_9e8d_112233445566.slice"
+OTHER_POD = "/kubepods.slice/kubepods-podffffffff_3b1f_4c7a_9e8d_112233445566.slice"
+
+
+def using(available: int, **pods: int) -> Snapshot:
+    """A node of 4096 MiB with so much available to the kubelet, and pods that use so much; in MiB."""
+    paths = {"one": BURSTABLE_POD, "other": OTHER_POD}
+    memcgs = {
+        ROOT: Memcg(ROOT, working_set_bytes=(4096 - available) * MIB),
+        "/kubepods.slice": Memcg("/kubepods.slice"),
+    }
+    for name, used in pods.items():
+        memcgs[paths[name]] = Memcg(paths[name], working_set_bytes=used * MIB)
+    return replace(node(process(10, 20)), memcgs={**node().memcgs, **memcgs})
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        (using(2300, one=100), using(2290, one=110), Weight.NOTHING),
+        (using(2300, one=100), using(2000, one=120), Weight.ORDINARY),
+        (using(800, one=100), using(790, one=150), Weight.NOTHING),
+        (using(800, one=100), using(790, one=300), Weight.ORDINARY),
+        (using(2300, one=100), using(2300, one=100, other=5), Weight.MINOR),
+        (using(800, one=100), using(800), Weight.ORDINARY),
+        (using(800, one=100), using(500, one=120), Weight.ORDINARY),
+        (node(process(10, 20)), using(800, one=100), Weight.ORDINARY),
+    ],
+    ids=["roomy", "half", "little", "much", "a pod came", "a pod went", "a band", "known"],
+)
+def test_what_evictions_go_by_is_told_by_the_room_before_the_threshold(
+    before: Snapshot, after: Snapshot, expected: Weight
+) -> None:
+    assert weight(before, after) is expected
+
+
+def test_the_kubelets_own_threshold_counts() -> None:
+    snapshot = using(1600, one=100)
+    told = verdicts(snapshot)
+    rooms = {v.domain.path: headroom(v.domain, snapshot) for v in told}
+    ahead = prospects(snapshot, rooms, Watched())
+
+    def room(kubelet: KubeletConfig) -> int:
+        return state(snapshot, told, rooms, ahead, kubelet).usage.room_bytes
+
+    assert room(KubeletConfig("1500Mi", known=True)) == 100 * MIB
+    assert room(DEFAULTS) == 1500 * MIB

@@ -266,6 +266,52 @@ def test_a_plain_machine_has_no_gaps(machine: Machine) -> None:
     )
 
 
+POD = "/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod{}.slice".format(
+    "0d5c9a2e_3b1f_4c7a_9e8d_112233445566"
+)
+STAT = "anon 4000\nfile 3000\ninactive_file 1000\nactive_file 500\n"
+
+
+def test_what_the_kubelet_evicts_by_is_read_of_pods_kubepods_and_the_root(machine: Machine) -> None:
+    machine.write("sys/fs/cgroup/memory.stat", STAT)
+    container = f"{POD}/cri-containerd-{'a' * 64}.scope"
+    for path in ("/kubepods.slice", "/kubepods.slice/kubepods-besteffort.slice", POD, container, "/box"):
+        machine.cgroup(path, current="9000")
+        machine.write(f"sys/fs/cgroup{path}/memory.stat", STAT)
+    found = {path: memcg.working_set_bytes for path, memcg in machine.read().memcgs.items()}
+    assert {path: used for path, used in found.items() if used is not None} == {
+        "/": 6000,
+        "/kubepods.slice": 8000,
+        POD: 8000,
+    }
+
+
+def test_in_a_nested_node_the_root_is_a_cgroup_like_others(machine: Machine) -> None:
+    machine.write("sys/fs/cgroup/memory.stat", STAT)
+    machine.write("sys/fs/cgroup/memory.current", "9000\n")
+    assert machine.read().memcgs["/"].working_set_bytes == 8000
+
+
+def test_a_pod_whose_numbers_can_not_be_read_has_none(machine: Machine) -> None:
+    machine.cgroup(POD.rpartition("/")[0])
+    machine.cgroup(POD)
+    assert machine.read().memcgs[POD].working_set_bytes is None
+
+
+def test_on_v1_the_hierarchys_totals_count(machine: Machine) -> None:
+    for path in ("", POD):
+        files = {
+            "limit_in_bytes": str(2**63 - 4096),
+            "usage_in_bytes": "9000",
+            "stat": "inactive_file 5\ntotal_inactive_file 2000",
+        }
+        for name, value in files.items():
+            machine.write(f"sys/fs/cgroup/memory{path}/memory.{name}", value + "\n")
+    memcgs = machine.read().memcgs
+    assert (memcgs["/"].working_set_bytes, memcgs[POD].working_set_bytes) == (7000, 7000)
+    assert memcgs[POD].usage_bytes is None
+
+
 BELOW = "low 0\nhigh 0\nmax 70\noom 6\noom_kill 5\noom_group_kill 2\nsock_throttled 0"
 LOCAL = "low 0\nhigh 0\nmax 12\noom 3\noom_kill 0\noom_group_kill 0\nsock_throttled 0"
 

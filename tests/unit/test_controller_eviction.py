@@ -1,0 +1,309 @@
+"""What is said and announced of evictions: the controller's test node with a second pod beside the first."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from tests.unit.controller_node import (
+    CART,
+    KUBEPODS,
+    MI,
+    NAMES,
+    NOW,
+    POD,
+    REDIS,
+    UID,
+    WEB,
+    at,
+    node,
+    task,
+)
+
+from oomsayer.api.eviction import Drift, Eviction, SecondsRange
+from oomsayer.api.forecast import Risk
+from oomsayer.api.vocabulary import EventReason
+from oomsayer.controller.advice import amount, for_risks, subject
+from oomsayer.controller.drift import drift
+from oomsayer.controller.events import Subject, eviction_event
+from oomsayer.controller.eviction import NodeSide, eviction, findings, wanted
+from oomsayer.controller.names import Names, Pod
+from oomsayer.controller.policy import SILENT, Policies
+from oomsayer.controller.racenotes import why_evicted
+from oomsayer.kernel.snapshot import ROOT, Memcg, Snapshot
+from oomsayer.kubelet.cgroups import Qos, owner
+from oomsayer.kubelet.config import DEFAULTS, KubeletConfig
+from oomsayer.kubelet.podspec import Container, PodSpec
+
+LATER = NOW + timedelta(minutes=7)
+RULES = Policies().for_node()
+BATCH_UID = "ffffffff-3b1f-4c7a-9e8d-112233445566"
+BATCH_ID = "c" * 64
+BATCH = f"{KUBEPODS}/kubepods-besteffort-pod{BATCH_UID.replace('-', '_')}.slice"
+BATCH_MAIN = f"{BATCH}/cri-containerd-{BATCH_ID}.scope"
+# What the test node's processes have: 900 is the score of a request of 819 to 827 MiB of its 8192.
+SPEC = PodSpec(Qos.BURSTABLE, (Container("redis", 820 * MI), Container("web", 820 * MI)), priority=100)
+PODS = Names(
+    {
+        UID: replace(CART, spec=SPEC),
+        BATCH_UID: Pod(
+            "shop", "batch-0", BATCH_UID, {BATCH_ID: "main"}, PodSpec(Qos.BEST_EFFORT, (Container("main"),))
+        ),
+    }
+)
+CONFIG = KubeletConfig("400Mi", known=True)
+
+
+def crowd(cart: int = 3000, batch: int = 200, available: int = 700, free: int = 1000) -> Snapshot:
+    """Both pods in the node's memory; all in MiB."""
+    before = node(redis=400, web=1000, free=free)
+    sets = {ROOT: 8192 - available, KUBEPODS: cart + batch, POD: cart, BATCH: batch}
+    memcgs = {**before.memcgs, BATCH: Memcg(BATCH), BATCH_MAIN: Memcg(BATCH_MAIN)}
+    memcgs |= {path: replace(memcgs[path], working_set_bytes=used * MI) for path, used in sets.items()}
+    tasks = (*before.tasks, task(300, "batch", BATCH_MAIN, batch, 1000))
+    return replace(before, memcgs=memcgs, tasks=tasks)
+
+
+def side(
+    snapshot: Snapshot, growth: tuple[float, float] | None = None, config: KubeletConfig = CONFIG
+) -> NodeSide:
+    return NodeSide(snapshot, PODS, config, at("/", snapshot, PODS), growth)
+
+
+def told(
+    snapshot: Snapshot, growth: tuple[float, float] | None = None, config: KubeletConfig = CONFIG
+) -> Eviction:
+    said = eviction(side(snapshot, growth, config), None, RULES, NOW)
+    assert said is not None
+    return said
+
+
+def test_threshold_order_and_source_are_told() -> None:
+    said = told(crowd())
+    assert (said.signal, said.available_bytes, said.threshold_bytes) == (
+        "memory.available", 700 * MI, 400 * MI
+    )  # fmt: skip
+    assert [(p.pod, p.priority, p.working_set_bytes, p.request_bytes) for p in said.order] == [
+        ("shop/batch-0", 0, 200 * MI, 0),
+        ("shop/cart-0", 100, 3000 * MI, 1640 * MI),
+    ]
+    assert (said.configuration, said.assumptions) == ("node", ())
+
+
+def test_a_configuration_that_was_not_read_is_said_to_be_assumed() -> None:
+    said = told(crowd(), config=DEFAULTS)
+    assert (said.threshold_bytes, said.configuration) == (100 * MI, "defaults")
+    assert "was not read" in said.assumptions[0]
+
+
+def test_pods_without_a_name_are_counted() -> None:
+    nameless = replace(side(crowd()), names=Names({UID: PODS.pods[UID]}))
+    said = eviction(nameless, None, RULES, NOW)
+    assert said is not None
+    assert said.assumptions == ("1 pod cgroups that the API does not know are left out",)
+
+
+def test_a_report_without_working_sets_foretells_no_eviction() -> None:
+    assert eviction(side(node()), None, RULES, NOW) is None
+
+
+KUBELET = "the kubelet would evict pod shop/batch-0"
+KERNEL = "the kernel would kill batch (pid 300, pod shop/batch-0)"
+FASTER = "memory grows faster than 53Mi a second"
+TOO_LATE = "the OOM comes before its threshold of 400Mi is met"
+
+
+@pytest.mark.parametrize(
+    ("growth", "free", "summary"),
+    [
+        ((4, 6), 1000, f"{KUBELET} in about 69 s, before {KERNEL}"),
+        ((0, 1), 1000, f"{KUBELET} in 5 min or later, before {KERNEL}"),
+        ((40, 80), 1000, f"{KUBELET} in about 12 s or {KERNEL}: which comes first is too close to tell"),
+        (
+            (300, 400),
+            1000,
+            f"{KERNEL} before {KUBELET}: {FASTER}, and the kubelet looks every 10 s",
+        ),
+        (None, 1000, f"{KUBELET}, and if {FASTER} {KERNEL} before"),
+        (
+            None,
+            200,
+            f"{KERNEL} once the 200Mi left are used, before {KUBELET}: {TOO_LATE}",
+        ),
+    ],
+    ids=["slow", "hardly", "close", "fast", "unknown", "no room"],
+)
+def test_who_acts_first_is_said_in_a_sentence(
+    growth: tuple[float, float] | None, free: int, summary: str
+) -> None:
+    rates = None if growth is None else (growth[0] * MI, growth[1] * MI)
+    assert told(crowd(free=free), rates).summary == summary
+
+
+def test_a_program_that_kills_before_both_is_named_first() -> None:
+    said = told(replace(crowd(), userspace_killers=("earlyoom", "systemd-oomd")))
+    assert said.userspace_killers == ("earlyoom", "systemd-oomd")
+    assert said.summary.startswith("earlyoom and systemd-oomd may kill before both, by own rules; else the ")
+
+
+def test_times_are_whole_seconds() -> None:
+    assert told(crowd(), (4 * MI, 6 * MI)).seconds == SecondsRange(low=50, high=88)
+    assert told(crowd(), (0, 6 * MI)).seconds == SecondsRange(low=50, high=None)
+
+
+# --- the kernel takes the better pod ----------------------------------------------------------------
+
+
+def inverted(available: int = 1500) -> Snapshot:
+    """The kernel's victim is the cart's nginx, of priority 100; the kubelet's is batch."""
+    snapshot = crowd(available=available)
+    tasks = tuple(replace(t, oom_score_adj=1000) if t.comm == "nginx" else t for t in snapshot.tasks)
+    return replace(snapshot, tasks=tasks)
+
+
+def test_an_inversion_is_found_where_the_kernel_takes_the_higher_priority() -> None:
+    assert told(crowd()).inversion == ""
+    assert told(inverted()).inversion == (
+        "the kernel would kill nginx of pod shop/cart-0 (priority 100), while the kubelet would evict pod "
+        "shop/batch-0 (priority 0): the OOM killer does not know priorities"
+    )
+
+
+def announced(snapshot: Snapshot, said: Eviction, *risks: Risk) -> dict[str, str]:
+    found = findings(said, risks, at("/", snapshot, PODS), PODS)
+    return {f"{f.pod.namespace}/{f.pod.name} {f.why}": f.note for f in found}
+
+
+def test_nothing_is_announced_of_a_node_with_room() -> None:
+    assert announced(inverted(), told(inverted())) == {}
+
+
+def test_near_its_threshold_both_findings_are_announced() -> None:
+    snapshot = inverted(available=500)
+    notes = announced(snapshot, told(snapshot))
+    assert list(notes) == ["shop/batch-0 EvictionRisk", "shop/cart-0 OOMPriorityInversion"]
+    assert notes["shop/batch-0 EvictionRisk"].endswith(
+        "before: it uses 200Mi, more than the 0 that it requests, at priority 0."
+    )
+    assert notes["shop/cart-0 OOMPriorityInversion"].startswith(
+        "The kernel would kill nginx of pod shop/cart-0"
+    )
+
+
+def test_near_its_oom_the_inversion_alone_is_announced() -> None:
+    risk = Risk(pod="shop/cart-0", pod_uid=UID, domain="/", pid=102, comm="nginx", since=NOW)
+    assert list(announced(inverted(), told(inverted()), risk)) == ["shop/cart-0 OOMPriorityInversion"]
+
+
+def test_no_eviction_is_announced_where_the_kernel_is_always_faster() -> None:
+    snapshot = crowd(available=500, free=50)
+    assert told(snapshot).first == "kernel"
+    assert announced(snapshot, told(snapshot)) == {}
+
+
+def test_near_begins_under_the_nodes_percent_and_ends_above_what_clears_it() -> None:
+    began = told(crowd(available=800))
+    assert began.near_since == NOW
+    before = began.model_copy(update={"announced": ("EvictionRisk",)})
+    # 5 % of 8192 MiB are 409 above the threshold, and 10 % are 819.
+    for available, near in ((1200, True), (1300, False)):
+        after = eviction(side(crowd(available=available)), before, RULES, LATER)
+        assert after is not None
+        assert after.near_since == (NOW if near else None)
+        assert after.announced == (("EvictionRisk",) if near else ())
+    assert told(crowd(available=1200)).near_since is None
+    silent = eviction(side(crowd(available=500)), None, SILENT, NOW)
+    assert silent is not None
+    assert silent.near_since is None
+
+
+def test_why_a_pod_within_its_request_goes_first() -> None:
+    (pod,) = told(crowd(batch=0, cart=100)).order[:1]
+    assert why_evicted(pod) == "no pod uses more than it requests, and it has the lowest priority, 0"
+
+
+def test_an_events_name_follows_from_pod_reason_and_beginning() -> None:
+    pod, host = Subject("Pod", "batch-0", "shop", BATCH_UID), Subject("Node", "n1", uid="u")
+
+    def name(why: EventReason, minutes: int) -> str:
+        since = NOW + timedelta(minutes=minutes)
+        body = eviction_event(pod, why, "note", since=since, node=host, instance="i", now=LATER)
+        assert body["related"] == host.reference()
+        found: str = body["metadata"]["name"]
+        return found
+
+    first = name(EventReason.EVICTION_RISK, 0)
+    assert first == name(EventReason.EVICTION_RISK, 5)
+    assert len({first, name(EventReason.EVICTION_RISK, 20), name(EventReason.PRIORITY_INVERSION, 0)}) == 3
+
+
+def test_names_are_wanted_of_pods_and_of_containers_whose_score_is_known_by_policy() -> None:
+    snapshot = crowd()
+    pause = task(1, "pause", f"{BATCH}/cri-containerd-{'d' * 64}.scope", 1, -998)
+    whose = wanted(replace(snapshot, tasks=(*snapshot.tasks, pause)))
+    assert whose == {owner(path) for path in (POD, BATCH, BATCH_MAIN, REDIS, WEB)}
+
+
+# --- drift ------------------------------------------------------------------------------------------
+
+
+def test_as_the_kubelet_meant_it_nothing_has_drifted() -> None:
+    assert drift(crowd(), PODS) == ()
+
+
+def test_one_process_that_changed_its_score_has_drifted() -> None:
+    (found,) = drift(inverted(), PODS)
+    assert found == Drift(
+        pod="shop/cart-0",
+        pod_uid=UID,
+        container="web",
+        pid=102,
+        comm="nginx",
+        oom_score_adj=1000,
+        expected=900,
+    )
+
+
+def test_a_container_that_was_resized_in_place_is_told_once() -> None:
+    resized = replace(SPEC, containers=(SPEC.containers[0], Container("web", 4096 * MI)))
+    names = Names({**PODS.pods, UID: replace(PODS.pods[UID], spec=resized)})
+    (found,) = drift(crowd(), names)
+    assert (found.container, found.oom_score_adj, found.expected) == ("web", 900, 500)
+    assert found.whole_container
+
+
+def test_a_process_of_a_pod_without_a_name_is_not_judged() -> None:
+    assert drift(inverted(), Names()) == ()
+
+
+# --- advice -----------------------------------------------------------------------------------------
+
+
+def test_a_pod_is_found_with_the_containers_that_run() -> None:
+    target = subject(crowd(), PODS, UID)
+    assert target is not None
+    assert (target.path, target.containers) == (POD, {"redis": REDIS, "web": WEB})
+    assert subject(crowd(), NAMES, "gone") is None
+
+
+def test_advice_for_the_pods_at_risk_says_what_follows() -> None:
+    risk = Risk(pod="shop/batch-0", pod_uid=BATCH_UID, domain="/", pid=300, comm="batch", since=NOW)
+    found = for_risks((risk,), crowd(), PODS, evicted_first=BATCH_UID)
+    by_field = {(a.killer, a.field): a for a in found}
+    request = by_field["kernel", "requests.memory"]
+    assert (request.pod, request.container, request.domain, request.before) == (
+        "shop/batch-0", "main", "node", "0"
+    )  # fmt: skip
+    assert request.takes_effect == "new pod"
+    assert request.then == "the kernel would kill nginx (pid 102, pod shop/cart-0) and 1 more with it"
+    assert by_field["kernel", "qosClass"].value == "Guaranteed"
+    assert by_field["kubelet", "requests.memory"].value == "200Mi"
+    assert by_field["kubelet", "priority"].value == "100"
+    assert by_field["kubelet", "priority"].then == "the kubelet would evict pod shop/cart-0 first"
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(None, ""), (0, "0"), (5, "5"), (1 << 30, "1Gi"), (1536 * MI, "1536Mi"), (2048, "2Ki")],
+)
+def test_amounts_can_be_written_into_a_manifest(count: int | None, text: str) -> None:
+    assert amount(count) == text
