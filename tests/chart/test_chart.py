@@ -167,6 +167,22 @@ def test_all_that_an_agent_may_do(case: list[Manifest]) -> None:
     ]
 
 
+def test_an_agent_asks_its_kubelet_only_where_it_is_told_to() -> None:
+    options = ("--set=agent.kubelet.readConfig=true", "--set=agent.kubelet.insecureTLS=true")
+    manifests = render(*options)
+    container = pod(manifests, "DaemonSet")["spec"]["containers"][0]
+
+    assert one(manifests, "ClusterRole", "agent")["rules"][1:] == [
+        {"apiGroups": [""], "resources": ["nodes/configz"], "verbs": ["get"]}
+    ]
+    assert {"--kubelet-address=$(NODE_ADDRESS)", "--kubelet-insecure-tls"} <= set(container["args"])
+    address = {"name": "NODE_ADDRESS", "valueFrom": {"fieldRef": {"fieldPath": "status.hostIP"}}}
+    assert address in container["env"]
+    assert (
+        "--kubelet-insecure-tls" not in pod(render(options[0]), "DaemonSet")["spec"]["containers"][0]["args"]
+    )
+
+
 def test_no_rights_by_wildcard_and_none_on_secrets(case: list[Manifest]) -> None:
     rules = [rule for m in case if m["kind"] in {"ClusterRole", "Role"} for rule in m["rules"]]
     named = {name for rule in rules for key in ("apiGroups", "resources", "verbs") for name in rule[key]}
