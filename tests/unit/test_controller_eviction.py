@@ -15,20 +15,23 @@ from tests.unit.controller_node import (
     UID,
     WEB,
     at,
+    leak,
     node,
     task,
 )
 
-from oomsayer.api.eviction import Drift, Eviction, SecondsRange
+from oomsayer.api.eviction import Drift, Eviction
 from oomsayer.api.forecast import Risk
 from oomsayer.api.vocabulary import EventReason
 from oomsayer.controller.advice import amount, for_risks, subject
 from oomsayer.controller.drift import drift
 from oomsayer.controller.events import Subject, eviction_event
-from oomsayer.controller.eviction import NodeSide, eviction, findings, wanted
+from oomsayer.controller.eviction import NodeSide, eviction, findings, node_growth, wanted
 from oomsayer.controller.names import Names, Pod
 from oomsayer.controller.policy import SILENT, Policies
 from oomsayer.controller.racenotes import why_evicted
+from oomsayer.forecast.oomtime import OomTime, Trend
+from oomsayer.forecast.prospect import Watched
 from oomsayer.kernel.snapshot import ROOT, Memcg, Snapshot
 from oomsayer.kubelet.cgroups import Qos, owner
 from oomsayer.kubelet.config import DEFAULTS, KubeletConfig
@@ -145,9 +148,23 @@ def test_a_program_that_kills_before_both_is_named_first() -> None:
     assert said.summary.startswith("earlyoom and systemd-oomd may kill before both, by own rules; else the ")
 
 
-def test_times_are_whole_seconds() -> None:
-    assert told(crowd(), (4 * MI, 6 * MI)).seconds == SecondsRange(low=50, high=88)
-    assert told(crowd(), (0, 6 * MI)).seconds == SecondsRange(low=50, high=None)
+def test_when_the_kubelet_acts_is_told_as_moments() -> None:
+    said = told(crowd(), (4 * MI, 6 * MI))
+    assert (said.earliest, said.latest) == (NOW + timedelta(seconds=50), NOW + timedelta(seconds=88))
+    open_ended = told(crowd(), (0, 6 * MI))
+    assert (open_ended.earliest, open_ended.latest) == (NOW + timedelta(seconds=50), None)
+    old = eviction(replace(side(crowd(), (4 * MI, 6 * MI)), age_seconds=20), None, RULES, NOW)
+    assert old is not None
+    assert (old.earliest, old.latest) == (NOW + timedelta(seconds=30), NOW + timedelta(seconds=68))
+    assert "in about 49 s" in old.summary
+
+
+def test_the_nodes_growth_is_what_was_watched_of_it() -> None:
+    leaking = leak(1024)
+    steady = replace(at("/", crowd(), PODS), time=OomTime(Trend.STEADY))
+    assert node_growth(Watched({"/": leaking}), steady) == (leaking.low, leaking.high)
+    assert node_growth(Watched(), steady) == (0.0, 0.0)
+    assert node_growth(Watched(), at("/", crowd(), PODS)) is None
 
 
 # --- the kernel takes the better pod ----------------------------------------------------------------

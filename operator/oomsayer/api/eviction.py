@@ -34,13 +34,6 @@ class EvictionCandidate(Model):
     request_bytes: Bytes = Field(default=0, description="Its memory request as a whole.")
 
 
-class SecondsRange(Model):
-    """From when to when, in seconds from the sample."""
-
-    low: int = Field(ge=0, le=2**31 - 1, description="The earliest.")
-    high: int | None = Field(default=None, ge=0, le=2**31 - 1, description="The latest; none: perhaps never.")
-
-
 class Eviction(Model):
     """What the kubelet would do if the node's memory went on shrinking, and whether the kernel is faster."""
 
@@ -61,7 +54,10 @@ class Eviction(Model):
     first: Literal["kubelet", "kernel", "either", "neither", "unknown"] = Field(
         description="Who acts first; neither: memory is not shrinking; unknown: how fast is not known."
     )
-    seconds: SecondsRange | None = Field(default=None, description="When the kubelet would act.")
+    earliest: AwareDatetime | None = Field(default=None, description="The kubelet would not act before.")
+    latest: AwareDatetime | None = Field(
+        default=None, description="Nor later; none where that may as well be never."
+    )
     outrun_bytes_per_second: Bytes | None = Field(
         default=None, description="Growth from which on the kernel may be faster; 0: it always is."
     )

@@ -8,6 +8,7 @@ from oomsayer.controller.advice import subject
 from oomsayer.controller.forecast import Outlook, judge, outlooks
 from oomsayer.controller.names import Names, read_pods
 from oomsayer.controller.snapshot import Report, ReportError, read_report
+from oomsayer.forecast.prospect import prospects
 from oomsayer.forecast.whatif import Change, Subject, changed
 
 
@@ -30,11 +31,16 @@ class Scene:
     @property
     def outlooks(self) -> list[Outlook]:
         """Every domain's verdict, the node's first."""
-        return outlooks(judge(self.report.snapshot), self.names)
+        snapshot, judged = self.report.snapshot, judge(self.report.snapshot)
+        rooms = {verdict.domain.path: room for verdict, room in judged}
+        coming = prospects(snapshot, rooms, self.report.watched)
+        return outlooks(judged, self.names, coming, self.report.sampled_at)
 
     def side(self) -> evictions.NodeSide:
         """What eviction is worked out from."""
-        return evictions.NodeSide(self.report.snapshot, self.names, self.report.kubelet, self.outlooks[0])
+        node = self.outlooks[0]
+        growth = evictions.node_growth(self.report.watched, node)
+        return evictions.NodeSide(self.report.snapshot, self.names, self.report.kubelet, node, growth)
 
     def after(self, change: Change) -> "Scene":
         """The scene with the pod changed.

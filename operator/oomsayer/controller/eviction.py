@@ -2,14 +2,13 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from oomsayer.api.eviction import (
     MAX_EVICTIONS,
     MAX_KILLERS,
     Eviction,
     EvictionCandidate,
-    SecondsRange,
 )
 from oomsayer.api.forecast import Risk
 from oomsayer.api.vocabulary import EventReason
@@ -19,13 +18,14 @@ from oomsayer.controller.names import Names
 from oomsayer.controller.policy import Rules
 from oomsayer.controller.racenotes import capital, summary, why_evicted
 from oomsayer.controller.risk import Scope, scope
+from oomsayer.forecast.oomtime import Trend
+from oomsayer.forecast.prospect import Watched
 from oomsayer.kernel.snapshot import ROOT, Snapshot
 from oomsayer.kubelet.cgroups import Owner, is_kubepods, is_pod, owner
 from oomsayer.kubelet.config import KubeletConfig
 from oomsayer.kubelet.eviction import (
     First,
     PodUsage,
-    Race,
     Threshold,
     binding,
     race,
@@ -36,6 +36,8 @@ from oomsayer.kubelet.qos import SANDBOX_OOM_SCORE_ADJ
 
 Growth = tuple[float, float]
 """The least and the most that the node's memory grows, in bytes a second."""
+
+_NEVER_SECONDS = 7 * 86400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,7 @@ class NodeSide:
         config: its kubelet's configuration.
         outlook: the verdict of the node as a whole.
         growth: of the node's memory, None where not known.
+        age_seconds: how long ago the node was sampled.
     """
 
     snapshot: Snapshot
@@ -55,6 +58,15 @@ class NodeSide:
     config: KubeletConfig
     outlook: Outlook
     growth: Growth | None = None
+    age_seconds: float = 0.0
+
+
+def node_growth(watched: Watched, outlook: Outlook) -> Growth | None:
+    """How fast the node's memory grows, as far as it was watched; (0, 0) where it does not."""
+    growth = watched.growths.get(ROOT)
+    if growth is not None:
+        return growth.low, growth.high
+    return (0.0, 0.0) if outlook.time.trend is Trend.STEADY else None
 
 
 def wanted(snapshot: Snapshot) -> set[Owner]:
@@ -103,7 +115,7 @@ def eviction(side: NodeSide, before: Eviction | None, rules: Rules, now: datetim
     if threshold is None:
         return None
     order = ranked(usages(side.snapshot, side.names))
-    outcome = race(threshold, side.outlook.room.headroom_bytes, side.growth)
+    outcome = race(threshold, side.outlook.room.headroom_bytes, side.growth).after(side.age_seconds)
     near = _near_since(threshold, side.snapshot.memory.total_bytes, before, rules, now)
     inversion = _inversion(order, side)
     said = Eviction(
@@ -114,7 +126,8 @@ def eviction(side: NodeSide, before: Eviction | None, rules: Rules, now: datetim
         configuration="node" if side.config.known else "defaults",
         order=tuple(_candidate(pod, side.names) for pod in order[:MAX_EVICTIONS]),
         first=outcome.first.value,
-        seconds=_range(outcome),
+        earliest=_moment(outcome.seconds[0] if outcome.seconds else None, now),
+        latest=_moment(outcome.seconds[1] if outcome.seconds else None, now),
         outrun_bytes_per_second=_whole(outcome.outrun_bytes_per_second),
         userspace_killers=side.snapshot.userspace_killers[:MAX_KILLERS],
         inversion=inversion,
@@ -197,11 +210,11 @@ def _near_since(
     return now.replace(microsecond=0) if percent < rules.headroom_percent else None
 
 
-def _range(outcome: Race) -> SecondsRange | None:
-    if outcome.seconds is None:
+def _moment(seconds: float | None, now: datetime) -> datetime | None:
+    """So many seconds from now, None for never."""
+    if seconds is None or seconds > _NEVER_SECONDS:
         return None
-    low, high = outcome.seconds
-    return SecondsRange(low=min(int(low), 2**31 - 1), high=int(high) if high < 2**31 else None)
+    return (now + timedelta(seconds=seconds)).replace(microsecond=0)
 
 
 def _whole(number: float | None) -> int | None:

@@ -48,7 +48,7 @@ from oomsayer.controller.policy import Policies, read_policy
 from oomsayer.controller.risk import Scope, by_path, ended, risks, rules_for, scope
 from oomsayer.controller.snapshot import Report, ReportError
 from oomsayer.controller.state import STALE_AFTER, Seen, State
-from oomsayer.forecast.prospect import prospects
+from oomsayer.forecast.prospect import Watched, prospects
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +66,7 @@ class _Fresh:
     outlooks: Sequence[forecast.Outlook]
     names: Names
     node: Subject
+    watched: Watched
 
 
 class Reconciler:
@@ -186,7 +187,7 @@ class Reconciler:
             watched = self._history.extend(report.node, watched, rooms)
         coming = prospects(report.snapshot, rooms, watched)
         coming = ahead.aged(coming, max((now - report.sampled_at).total_seconds(), 0.0))
-        fresh = _Fresh(report, forecast.outlooks(judged, names, coming, now), names, node)
+        fresh = _Fresh(report, forecast.outlooks(judged, names, coming, now), names, node, watched)
         risks_before = before.risks if before else ()
         current = risks(fresh.outlooks, risks_before, names, self._state.policies, now)
         gone = ended(risks_before, current)
@@ -227,7 +228,14 @@ class Reconciler:
             before=conditions,
             now=now,
         )
-        side = evictions.NodeSide(snapshot, fresh.names, fresh.report.kubelet, fresh.outlooks[0])
+        side = evictions.NodeSide(
+            snapshot,
+            fresh.names,
+            fresh.report.kubelet,
+            fresh.outlooks[0],
+            evictions.node_growth(fresh.watched, fresh.outlooks[0]),
+            max((now - fresh.report.sampled_at).total_seconds(), 0.0),
+        )
         rules = self._state.policies.for_node()
         return OOMForecastStatus(
             node=fresh.report.node,

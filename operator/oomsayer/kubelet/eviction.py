@@ -10,7 +10,7 @@ github.com/opencontainers/cgroups/fs2/memory.go.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from oomsayer.kubelet.config import KubeletConfig, threshold_bytes
@@ -152,6 +152,13 @@ class Race:
     first: First
     seconds: tuple[float, float] | None
     outrun_bytes_per_second: float | None
+
+    def after(self, seconds: float) -> "Race":
+        """The same as it is so many seconds later."""
+        if self.seconds is None:
+            return self
+        low, high = self.seconds
+        return replace(self, seconds=(max(low - seconds, 0.0), max(high - seconds, 0.0)))
 
 
 def race(threshold: Threshold, headroom_bytes: int | None, growth: tuple[float, float] | None) -> Race:
