@@ -274,5 +274,6 @@ def _said(error: Exception) -> str:
     if isinstance(error, Timeout):
         return f"no answer within {TIMEOUT_SECONDS} s"
     if isinstance(error, ConnectionError):
-        return f"can not be reached ({str(error).rpartition(': ')[2].rstrip('")')})"
+        cause = str(error).rpartition(": ")[2].rstrip("\")'")
+        return f"can not be reached ({cause})"
     return " ".join(str(error).split())[:_SAID_CHARACTERS] or type(error).__name__
