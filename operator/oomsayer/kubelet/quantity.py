@@ -4,17 +4,14 @@ Source: k8s.io/apimachinery/pkg/api/resource/quantity.go.
 """
 
 import re
-from decimal import ROUND_CEILING, Decimal
 
-_UNITS = {
-    "": Decimal(1),
-    "n": Decimal(10) ** -9,
-    "u": Decimal(10) ** -6,
-    "m": Decimal(10) ** -3,
-    **{unit: Decimal(1000) ** power for power, unit in enumerate(("k", "M", "G", "T", "P", "E"), start=1)},
-    **{f"{unit}i": Decimal(1024) ** power for power, unit in enumerate("KMGTPE", start=1)},
+_PARTS = {"n": 10**9, "u": 10**6, "m": 10**3}
+_MULTIPLES = {
+    "": 1,
+    **{unit: 1000**power for power, unit in enumerate(("k", "M", "G", "T", "P", "E"), start=1)},
+    **{f"{unit}i": 1024**power for power, unit in enumerate("KMGTPE", start=1)},
 }
-_QUANTITY = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))(?:([eE][+-]?\d{1,2})|([numkMGTPE]i?|Ki|))")
+_QUANTITY = re.compile(r"([+-]?)(\d*)(?:\.(\d*))?(?:[eE]([+-]?\d{1,2})|([numkMGTPE]|[KMGTPE]i|))")
 
 
 def parse_quantity(text: str) -> int:
@@ -24,8 +21,11 @@ def parse_quantity(text: str) -> int:
         ValueError: it is no quantity.
     """
     match = _QUANTITY.fullmatch(text.strip())
-    unit = _UNITS.get(match[3] or "") if match else None
-    if match is None or unit is None:
+    sign, whole, fraction, exponent, unit = match.groups("") if match else ("",) * 5
+    if not whole + fraction:
         raise ValueError(f"{text!r} is no quantity, such as 500Mi or 1.5Gi")
-    number = Decimal(match[1] + (match[2] or "")) * unit
-    return int(number.to_integral_value(ROUND_CEILING))
+    # Whole numbers throughout: exact, and decimal would be half a megabyte in every agent.
+    power = int(exponent or 0)
+    dividend: int = int(whole + fraction) * _MULTIPLES.get(unit, 1) * 10 ** max(power, 0)
+    divisor: int = 10 ** len(fraction) * _PARTS.get(unit, 1) * 10 ** max(-power, 0)
+    return -(dividend // divisor) if sign == "-" else -(-dividend // divisor)
