@@ -4,9 +4,10 @@ from math import inf
 from typing import Any
 
 import pytest
-from tests.unit.controller_node import REDIS, WEB, node
+from tests.unit.controller_node import KUBEPODS, POD, REDIS, WEB, node
 from tests.unit.random_snapshots import random_snapshot
 
+from oomsayer.agent.kubelet import reported
 from oomsayer.agent.report import status_of
 from oomsayer.api.vocabulary import ConditionReason
 from oomsayer.controller.snapshot import ReportError, read_report
@@ -14,6 +15,7 @@ from oomsayer.forecast.growth import Growth
 from oomsayer.forecast.prospect import Watched
 from oomsayer.kernel.snapshot import ROOT, Pressure, Snapshot, Unkillable
 from oomsayer.kernel.verdict import verdicts
+from oomsayer.kubelet.config import DEFAULTS, KubeletConfig
 
 NODE_REFERENCE = {"apiVersion": "v1", "kind": "Node", "name": "n1", "uid": "u-1"}
 
@@ -46,6 +48,27 @@ def told(snapshot: Snapshot) -> list[tuple[str, int, list[tuple[int, int]], list
         )
         for v in verdicts(snapshot)
     ]
+
+
+def test_what_evictions_go_by_arrives() -> None:
+    used = {ROOT: 5000, KUBEPODS: 3000, POD: 2000}
+    memcgs = {path: replace(memcg, working_set_bytes=used.get(path)) for path, memcg in node().memcgs.items()}
+    snapshot = replace(node(), memcgs=memcgs, userspace_killers=("earlyoom",))
+    config = KubeletConfig("400Mi", "10%", 90.0, single_process_oom_kill=True, known=True)
+    status = json.loads(json.dumps(status_of(snapshot) | {"kubelet": reported(config)}))
+    report = read_report(obj() | {"status": status})
+    assert {p: m.working_set_bytes for p, m in report.snapshot.memcgs.items() if m.working_set_bytes} == used
+    assert report.snapshot.userspace_killers == ("earlyoom",)
+    assert report.kubelet == config
+
+
+def test_a_kubelet_that_was_not_asked_has_the_defaults() -> None:
+    assert read_report(obj()).kubelet == DEFAULTS
+
+
+def test_a_threshold_that_is_none_is_refused_by_field() -> None:
+    with pytest.raises(ReportError, match=r"status\.kubelet: 'much' is no quantity"):
+        read_report(obj(kubelet={"evictionHard": "much"}))
 
 
 def test_what_the_agent_saw_over_time_arrives() -> None:

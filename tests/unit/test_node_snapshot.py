@@ -298,6 +298,14 @@ def test_a_pod_whose_numbers_can_not_be_read_has_none(machine: Machine) -> None:
     assert machine.read().memcgs[POD].working_set_bytes is None
 
 
+def test_programs_that_kill_by_rules_of_their_own_are_named(machine: Machine) -> None:
+    machine.process(7, comm="systemd-oomd")
+    machine.process(8, comm="earlyoom")
+    shot = machine.read()
+    assert shot.userspace_killers == ("earlyoom", "systemd-oomd")
+    assert "earlyoom runs here and may kill earlier, by rules of its own" in shot.gaps
+
+
 def test_on_v1_the_hierarchys_totals_count(machine: Machine) -> None:
     for path in ("", POD):
         files = {

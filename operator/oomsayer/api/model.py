@@ -6,7 +6,11 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 
 ACRONYMS = frozenset({"uid", "id"})
 """Words that Kubernetes writes in capitals: podUID, containerID."""
-WHOLE_NAMES = {"time_to_oom": "timeToOOM", "minutes_to_oom": "minutesToOOM"}
+WHOLE_NAMES = {
+    "time_to_oom": "timeToOOM",
+    "minutes_to_oom": "minutesToOOM",
+    "single_process_oom_kill": "singleProcessOOMKill",
+}
 """Where an acronym that is a word elsewhere (panicOnOom) is written in capitals."""
 
 Bytes = Annotated[int, Field(ge=0, le=2**63 - 1)]
