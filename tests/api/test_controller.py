@@ -535,6 +535,38 @@ def test_an_api_server_that_is_away_for_a_while_loses_nothing(operator: Operator
     assert len(shop.events("OOMRisk")) == 1
 
 
+def test_an_eviction_that_is_near_is_announced_once_on_the_pod(operator: Operator, shop: Shop) -> None:
+    def using(mebibytes: int) -> None:
+        memcgs = node_status(shop.uid, (), 6000)["memcgs"]
+        memcgs[0]["workingSetBytes"] = mebibytes * MI
+        memcgs[3]["workingSetBytes"] = 300 * MI
+        shop.report(memcgs=memcgs, tasks=[])
+
+    def eviction() -> Json:
+        return shop.status().get("eviction", {})
+
+    using(7000)
+    eventually(lambda: eviction().get("availableBytes") == 1192 * MI, "an eviction is foretold")
+    assert (eviction()["thresholdBytes"], eviction()["configuration"]) == (100 * MI, "defaults")
+    assert [pod["pod"] for pod in eviction()["order"]] == [f"default/{shop.pod}"]
+    assert shop.events("EvictionRisk") == []
+
+    using(7900)
+    eventually(lambda: eviction().get("announced") == ["EvictionRisk"], "it is announced")
+    (event,) = shop.events("EvictionRisk")
+    assert (event["type"], event["regarding"]["kind"], event["related"]["kind"]) == ("Warning", "Pod", "Node")
+    assert f"The kubelet would evict pod default/{shop.pod}" in event["note"]
+
+    operator.kill()
+    operator.lead()
+    using(7950)
+    eventually(lambda: eviction().get("availableBytes") == 242 * MI, "the operator goes on")
+    assert len(shop.events("EvictionRisk")) == 1
+    using(5000)
+    eventually(lambda: "nearSince" not in eviction(), "it is far again")
+    assert eviction()["announced"] == []
+
+
 def test_of_two_operators_only_the_leader_writes(
     installed: Installation, operator: Operator, shop: Shop, tmp_path: Path
 ) -> None:
