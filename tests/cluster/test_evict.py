@@ -2,14 +2,18 @@
 
 import json
 import os
+import ssl
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from lab import image, tools
+from lab.native.join import Place
+from lab.native.provider import NativeProvider
 from lab.provider import Provider
 from tests.cluster.story import FILL, Json, Kubectl, Stage, came_true, container, eventually, pod
 
@@ -84,8 +88,22 @@ def eviction(stage: Stage, node: str) -> Json:
 
 def available_to_the_kubelet(stage: Stage, node: str) -> int:
     """What the kubelet itself says: its signal memory.available, in bytes."""
-    summary = json.loads(stage.kubectl("get", "--raw", f"/api/v1/nodes/{node}/proxy/stats/summary"))
-    return int(summary["node"]["memory"]["availableBytes"])
+    memory = json.loads(summary(stage, node))["node"]["memory"]
+    return int(memory["availableBytes"])
+
+
+def summary(stage: Stage, node: str) -> str | bytes:
+    """The kubelet's own /stats/summary."""
+    if not isinstance(stage.cluster, NativeProvider):
+        return stage.kubectl("get", "--raw", f"/api/v1/nodes/{node}/proxy/stats/summary")
+    # The API server is no proxy for the loopback addresses behind which these nodes are.
+    keys = stage.cluster.kubeconfig
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.load_cert_chain(keys.with_name("admin.crt"), keys.with_name("admin.key"))
+    address = Place(int(node.removeprefix("node"))).host_address
+    with urllib.request.urlopen(f"https://{address}:10250/stats/summary", context=context) as answer:
+        return bytes(answer.read())
 
 
 def the_node(domain: Json) -> bool:
