@@ -16,13 +16,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parents[1] / "operator"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "operator"))
 
 from oomsayer.node.cgroupfs import memory_mount
 from oomsayer.node.files import keyed, number, read_if_there
 from oomsayer.node.memcg import read_v1, read_v2
 
+HERE = Path(__file__).resolve().parent
 HEADER = "second,usage,active_file,inactive_file,slab_reclaimable,met_limit,killed"
 
 
@@ -66,6 +66,13 @@ RECORDINGS = {
     "steps": Recording(_python("steps"), 320),
     "warms-up": Recording(_python("warms-up"), 256),
     "pool": Recording(_python("pool"), 320, 720),
+    "java-leak-late": Recording(_java("2g", "60", "8", "250"), 384, 900),
+    "java-slow-teeth": Recording(["java", "-XX:+UseSerialGC", *_java("220m", "10", "3", "0")[1:]], 352, 720),
+    "go-leak-slow": Recording(["./churn", "40", "20", "150"], 224, 900),
+    "node-busy": Recording(["node", "churn.js", "80", "25", "0"], 512),
+    "leaking-batches": Recording(_python("leaking-batches"), 192, 900),
+    "counting": Recording(_python("counting"), 256, 600),
+    "sessions": Recording(_python("sessions"), 512, 900),
     "go-build": Recording(["go", "build", "-a", "-p", "2", "-o", "/dev/null", "net/http"], 1024),
 }
 

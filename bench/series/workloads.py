@@ -79,7 +79,7 @@ def reads_and_leaks() -> None:
 def restarts() -> None:
     """A supervisor whose worker leaks and is killed, again and again."""
     while True:
-        subprocess.run([sys.executable, __file__, "leaking-worker"], check=False)
+        subprocess.run([sys.executable, __file__, "leaking-worker"], check=False)  # noqa: S603
         time.sleep(3)
 
 
@@ -145,13 +145,50 @@ def warms_up() -> None:
 
 def pool() -> None:
     """Workers come and go, each with some memory for a while: load that wanders."""
-    rng, busy = random.Random(3), []
+    rng, busy, most, busyness = random.Random(3), [], 16, 0.5
     while True:
         now = time.monotonic()
         busy = [(until, held) for until, held in busy if until > now]
-        if len(busy) < 16 and rng.random() < 0.5:
+        if len(busy) < most and rng.random() < busyness:
             busy.append((now + rng.expovariate(1 / 25), memory(rng.randrange(2, 14) * MIB)))
         time.sleep(0.5)
+
+
+def leaking_batches() -> None:
+    """Jobs that give back all but a little."""
+    kept = []
+    while True:
+        job = []
+        for _ in range(30):
+            job.append(memory(2 * MIB))
+            time.sleep(0.2)
+        kept.append(memory(5 * MIB))
+        del job
+        time.sleep(9)
+
+
+def counting() -> None:
+    """A table of everything ever seen: a dictionary, which doubles its own size when it is full."""
+    seen: dict[str, int] = {}
+    number = 0
+    while True:
+        for _ in range(2000):
+            number += 1
+            seen[f"visitor-{number * 7919 % 10**9}"] = number
+        time.sleep(0.1)
+
+
+def sessions() -> None:
+    """Each stays for a while; more come than go, then fewer."""
+    rng, open_until = random.Random(4), []
+    for turn in range(1 << 20):
+        rate = 1 if turn // 150 % 2 else 6
+        open_until += [
+            (turn + rng.randrange(20, 90), memory(rng.randrange(256, 1536) << 10))
+            for _ in range(rng.randrange(rate))
+        ]
+        open_until = [(until, held) for until, held in open_until if until > turn]
+        time.sleep(1)
 
 
 WORKLOADS = {
@@ -171,6 +208,9 @@ WORKLOADS = {
     "steps": steps,
     "warms-up": warms_up,
     "pool": pool,
+    "leaking-batches": leaking_batches,
+    "counting": counting,
+    "sessions": sessions,
 }
 
 if __name__ == "__main__":

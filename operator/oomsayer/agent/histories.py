@@ -80,12 +80,10 @@ class Histories:
 
 def _estimate(domain: _Domain, room: int, now: float) -> None:
     history = domain.history
-    if history.span() < max(room, 0) * _STILL:
-        domain.growth = None
-        return
     moved = abs(room - domain.room) > abs(domain.room) * _MOVED
     if moved or now - domain.estimated_at > history.seconds * _MOVED:
-        domain.growth = growth(history.points())
+        still = history.span() < max(room, 0) * _STILL
+        domain.growth = None if still else growth(history.points())
         domain.room, domain.estimated_at = room, now
 
 

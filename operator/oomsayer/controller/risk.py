@@ -135,7 +135,7 @@ def _decide(options: Sequence[tuple[Outlook, Risk]], before: Risk | None, polici
     if not rules.headroom_percent:
         return None
     threshold = rules.headroom_percent / 100
-    minutes = min((_minutes(outlook) for outlook, _ in options), default=inf)
+    minutes = min(_minutes(outlook, going_on=before is not None) for outlook, _ in options)
     if before is None:
         if share >= threshold and minutes > rules.minutes_to_oom:
             return None
@@ -165,10 +165,11 @@ def _level(of_room: float, minutes: float, rules: Rules, before: RiskLevel | Non
     return RiskLevel.CRITICAL if critical else RiskLevel.WARNING
 
 
-def _minutes(outlook: Outlook) -> float:
-    """Until its OOM may come, where it surely grows."""
+def _minutes(outlook: Outlook, *, going_on: bool) -> float:
+    """Until its OOM may come. A risk begins where that is sure, and goes on until it may never come."""
     time = outlook.time
-    return inf if time.earliest is None or time.sureness is not Sureness.HIGH else time.earliest / 60
+    counts = time.latest is not None if going_on else time.sureness is Sureness.HIGH
+    return time.earliest / 60 if counts and time.earliest is not None else inf
 
 
 def _share(outlook: Outlook) -> float:
