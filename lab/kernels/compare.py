@@ -68,9 +68,9 @@ def compare(scenario: Scenario, result: Mapping[str, Any]) -> Outcome:
     if outcome.error:
         return outcome
     _compare_scores(result["check"], outcome)
-    kills = oom_kills(result["log"])
+    kills = [kill for kill in oom_kills(result["log"]) if kill.constraint]
     outcome.kills = len(kills)
-    strangers = sorted({kill.domain for kill in kills} - {scenario.domain})
+    strangers = sorted({kill.domain or "" for kill in kills} - {scenario.domain})
     if strangers:
         outcome.error = f"another domain ran out: {', '.join(strangers)}"
     else:

@@ -60,23 +60,7 @@ def etcd() -> Path:
     installed = shutil.which("etcd")
     if installed:
         return Path(installed)
-    return cache.artifact("etcd", cache.key_of("etcd-server"), _unpack_etcd) / "usr/bin/etcd"
-
-
-def _unpack_etcd(out: Path) -> None:
-    if shutil.which("apt-get") is None:
-        raise LabError("missing: etcd. Install it so that `etcd` is on PATH")
-    out.mkdir()
-    log = cache.log_file("etcd")
-    try:
-        run_step("fetching Debian's etcd-server", ["apt-get", "download", "etcd-server"], log=log, cwd=out)
-    except LabError as error:
-        raise LabError(
-            f"{error}\nRemedy: sudo apt-get update, or install etcd so that it is on PATH"
-        ) from error
-    package = next(out.glob("etcd-server_*.deb"))
-    capture(["dpkg-deb", "--extract", package, out])
-    package.unlink()
+    return packages.unpacked("etcd-server") / "usr/bin/etcd"
 
 
 def _go() -> str:

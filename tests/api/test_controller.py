@@ -619,3 +619,77 @@ def healthy(operator: Operator) -> bool:
         return operator.get("/healthz") == "ok\n"
     except OSError:
         return False
+
+
+def killed(shop: Shop, number: int, **more: Json) -> Json:
+    """What an agent says of redis after the kernel has taken it."""
+    burstable = "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable"
+    pod = f"{burstable}-pod{shop.uid.replace('-', '_')}.slice"
+    container = f"{pod}/cri-containerd-{Container('redis', 0, 0, ()).id}.scope"
+    return {
+        "id": f"19a-{number}",
+        "at": datetime.now(UTC).isoformat(),
+        "source": "Counters",
+        "memcg": container,
+        "domain": container,
+        "pid": 101,
+        "comm": "redis",
+        "adj": 900,
+        "rssBytes": 480 * MI,
+        "outcome": "Hit",
+        "foretoldPid": 101,
+        "foretoldComm": "redis",
+        "foretoldMemcg": container,
+        "sampledAt": datetime.now(UTC).isoformat(),
+        **more,
+    }
+
+
+def test_a_kill_is_scored_once_and_told_once_though_the_operator_is_killed_in_between(
+    operator: Operator, shop: Shop
+) -> None:
+    shop.report(redis=490)
+    eventually(lambda: any(r["announced"] for r in shop.risks()), "the risk is announced")
+    (warning,) = shop.events("OOMRisk")
+    kill = killed(shop, 1)
+    shop.report(redis=490, kills=[kill])
+    eventually(lambda: "scorecard" in shop.status(), "the kill is scored")
+    assert not shop.status()["scorecard"]["last"][0]["announced"]
+    operator.kill()
+
+    operator.lead()
+    eventually(lambda: bool(shop.events("OOMKillObserved")), "the Event about the kill")
+    shop.report(redis=300, kills=[kill, killed(shop, 2, outcome="Miss", reason="Unexplained", pid=999)])
+    eventually(lambda: len(shop.events("OOMKillObserved")) == 2, "the second kill's Event")
+    eventually(lambda: all(k["announced"] for k in shop.status()["scorecard"]["last"]), "both are told")
+
+    card = shop.status()["scorecard"]
+    assert {name: card[name] for name in ("kills", "hits", "misses", "warned", "right")} == {
+        "kills": 2, "hits": 1, "misses": 1, "warned": 2, "right": "1/2"
+    }  # fmt: skip
+    assert card["missReasons"]["unexplained"] == 1
+    first = card["last"][0]
+    assert (first["pod"], first["container"]) == (f"default/{shop.pod}", "redis")
+    assert first["warning"] == f"default/{warning['metadata']['name']}"
+    told = {e["note"].partition(" (pid ")[2].partition(",")[0]: e for e in shop.events("OOMKillObserved")}
+    assert told["101"]["related"]["name"] == warning["metadata"]["name"]
+    assert told["101"]["regarding"]["uid"] == shop.uid
+    assert told["101"]["note"] == (
+        f"The OOM killer took redis (pid 101, container redis of pod default/{shop.pod}) when container "
+        f"default/{shop.pod}/redis ran out of memory: it held 480Mi at oom_score_adj 900. This was foretold. "
+        f"A warning stood since {first['warnedSince'][11:19]} UTC (Event {first['warning']}). "
+        "The container goes on: its status does not show this."
+    )
+    assert "Missed: redis (pid 101) was foretold" in told["999"]["note"]
+    printed = subprocess.run(
+        [sys.executable, "-m", "oomsayer", "scorecard", shop.node, "--kubeconfig", shop.server.kubeconfig],
+        env=os.environ | {"PYTHONPATH": str(ROOT / "operator")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    ).stdout
+    assert re.search(rf"{shop.node} +1/2 +2 +1 +0 +1 +0 +0 +2 ", printed)
+    assert re.search(r"redis \(101\) +default/\S+/redis +container +480Mi +hit +redis \(101\)", printed)
+    series = f'oomsayer_forecast_kills_total{{node="{shop.node}",outcome="Hit"}}'
+    assert operator.metric(series) == 1

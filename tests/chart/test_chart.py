@@ -105,6 +105,22 @@ def test_pods_run_without_any_privilege(case: list[Manifest], kind: str) -> None
     assert spec.keys().isdisjoint({"hostPID", "hostIPC", "hostNetwork", "initContainers"})
 
 
+def test_the_kernels_log_costs_one_capability_and_the_user_that_can_have_it() -> None:
+    spec = pod(render("--set", "agent.kernelLog=true"), "DaemonSet")["spec"]
+    (container,) = spec["containers"]
+
+    assert "--kernel-log=on" in container["args"]
+    assert container["securityContext"] == {
+        "runAsNonRoot": False,
+        "runAsUser": 0,
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "privileged": False,
+        "capabilities": {"drop": ["ALL"], "add": ["SYSLOG"]},
+    }
+    assert {volume["name"] for volume in spec["volumes"]} == {"proc", "cgroup"}
+
+
 def test_the_agent_mounts_the_host_read_only(case: list[Manifest]) -> None:
     spec = pod(case, "DaemonSet")["spec"]
     paths = {volume["name"]: volume["hostPath"]["path"] for volume in spec["volumes"]}
@@ -283,6 +299,7 @@ def test_custom_values_arrive() -> None:
         ("image.pullPolicy=Sometimes", "/image/pullPolicy"),
         ("metrics.podMonitor.interval=soon", "/metrics/podMonitor/interval"),
         ("fullnameOverride=Not_A_Name", "/fullnameOverride"),
+        ("agent.kernelLog=maybe", "/agent/kernelLog"),
         ("privileged=true", "'privileged' not allowed"),
     ],
 )

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.random_snapshots import random_snapshot
 
+from oomsayer.agent.kills import KillRecord
 from oomsayer.agent.report import (
     GAP_LENGTH,
     MAX_GAPS,
@@ -21,8 +22,10 @@ from oomsayer.agent.report import (
 from oomsayer.api.report import NodeMemoryReportStatus
 from oomsayer.controller.snapshot import snapshot as rebuilt
 from oomsayer.forecast.headroom import headroom
+from oomsayer.forecast.match import Outcome, Standing, match
 from oomsayer.kernel.domain import Domain
 from oomsayer.kernel.era import era_named
+from oomsayer.kernel.observed import KillSource, ObservedKill
 from oomsayer.kernel.snapshot import ROOT, Memcg, Memory, Snapshot, Task
 from oomsayer.kernel.verdict import FIRST_VICTIMS, Verdict, verdicts
 
@@ -216,3 +219,42 @@ def test_what_is_zero_and_what_is_unknown_stay_apart() -> None:
 def test_a_moment_is_told_in_utc_with_its_fraction() -> None:
     assert rfc3339(0.9999) == "1970-01-01T00:00:00.999Z"
     assert rfc3339(1_795_600_000.25) == "2026-11-25T09:46:40.250Z"
+
+
+def killed(number: int, snapshot: Snapshot, depth: int = 0) -> KillRecord:
+    """A kill of the first victim, in a cgroup with a long path."""
+    verdict = verdicts(snapshot)[depth]
+    assert verdict.victim is not None
+    victim = verdict.victim.task
+    kill = ObservedKill(
+        KillSource.COUNTERS, victim.memcg, verdict.domain.path, victim, victim.pid, victim.comm
+    )
+    standing = Standing(snapshot, verdicts(snapshot))
+    return KillRecord(f"19a-{number}", 1795734287.906, kill, match(kill, standing), standing)
+
+
+def test_a_kill_is_told_in_the_form_of_the_model() -> None:
+    shot = dense_node(2)
+    ready = report(shot, verdicts(shot), kills=[killed(1, shot), killed(2, shot)])
+    (first, second) = NodeMemoryReportStatus.model_validate_json(json.dumps(ready.status)).kills
+    (verdict, *_) = verdicts(shot)
+    assert verdict.victim is not None
+    task = verdict.victim.task
+
+    assert [first.id, second.id] == ["19a-1", "19a-2"]
+    assert first.at.isoformat() == "2026-11-26T23:04:47.906000+00:00"
+    assert (first.pid, first.comm, first.memcg, first.domain) == (task.pid, task.comm, task.memcg, "/")
+    assert (first.outcome, first.reason) == (Outcome.HIT, None)
+    assert (first.foretold_pid, first.foretold_memcg) == (task.pid, None)
+    assert first.rss_bytes == task.rss_pages * 4096
+    assert ready.size_bytes == len(compact(ready.status))
+
+
+def test_kills_leave_room_for_the_forecast() -> None:
+    shot = dense_node(20)
+    ready = report(shot, verdicts(shot), 8 * 1024, kills=[killed(n, shot) for n in range(16)])
+
+    assert ready.size_bytes <= 8 * 1024
+    assert 0 < len(ready.status["kills"]) < 16
+    assert ready.status["kills"][-1]["id"] == "19a-15"
+    assert ready.status["tasks"]

@@ -1,6 +1,6 @@
 """Kills read from kernel logs."""
 
-from oomsayer.kernel.oomlog import OomKill, oom_kills
+from oomsayer.kernel.oomlog import OomKill, last_seconds, oom_kills
 
 SCOPE = "/kubepods.slice/kubepods-pod1.slice/cri-containerd-2.scope"
 MEMCG_KILL = f"""
@@ -31,6 +31,9 @@ def test_a_group_kill_is_one_choice_of_many() -> None:
             constraint="MEMCG",
             oom_group=SCOPE,
             killed=(812, 813),
+            seconds=90.2,
+            rss_kb=5,
+            oom_score_adj=-997,
         )
     ]
 
@@ -41,3 +44,44 @@ def test_the_nodes_kill_has_the_root_as_domain() -> None:
 
 def test_lines_that_only_look_alike_are_passed_over() -> None:
     assert oom_kills(["oom-kill:constraint=CONSTRAINT_MEMCG,cut", "Killed process 3 (x)"]) == []
+
+
+def killed(pid: int, comm: str = "x", cause: str = "Memory cgroup out of memory: ") -> str:
+    return (
+        f"<3>[  100.{pid}] {cause}Killed process {pid} ({comm}) total-vm:1kB, anon-rss:2kB, file-rss:3kB, "
+        "shmem-rss:0kB, UID:0 pgtables:44kB oom_score_adj:0"
+    )
+
+
+def test_a_kill_whose_report_the_kernel_held_back_is_a_kill_of_its_own() -> None:
+    first, second, third, fourth = oom_kills(
+        [NODE_KILL, killed(44), killed(45), killed(46, cause="Out of memory: "), killed(47, cause="")]
+    )
+
+    assert (first.pid, first.killed, first.constraint) == (44, (44,), "NONE")
+    assert (second.pid, second.killed, second.constraint, second.domain) == (45, (45,), "", None)
+    assert (third.domain, fourth.domain) == ("/", None)
+    assert second.seconds == 100.45
+
+
+def test_another_thread_of_an_exited_leader_is_the_process_chosen() -> None:
+    (kill,) = oom_kills([NODE_KILL, killed(4711, cause="Out of memory: ")])
+
+    assert (kill.pid, kill.killed) == (44, (4711,))
+
+
+def test_a_name_with_newlines_is_put_together_again() -> None:
+    summary = (
+        "<6>[  100.1] oom-kill:constraint=CONSTRAINT_NONE,nodemask=(null),cpuset=/,mems_allowed=0,"
+        "global_oom,task_memcg=/,task=a\n<6>[  100.1] \n<6>[  100.1] b,pid=9,uid=0\n"
+    )
+    line = killed(9, "a\n<3>[  100.9] \n<3>[  100.9] b", "Out of memory: ")
+
+    assert [(kill.pid, kill.comm, kill.killed) for kill in oom_kills((summary + line).splitlines())] == [
+        (9, "a\n\nb", (9,))
+    ]
+
+
+def test_the_time_of_the_last_line() -> None:
+    assert last_seconds(["<6>[    1.5] a", "<6>[   12.25] b", "no time"]) == 12.25
+    assert last_seconds(["no time"]) is None

@@ -78,6 +78,18 @@ capabilities:
   drop: [ALL]
 {{- end }}
 
+{{/* A capability reaches only a process of root's: Kubernetes sets no ambient ones. */}}
+{{- define "oomsayer.kernelLogSecurityContext" -}}
+runAsNonRoot: false
+runAsUser: 0
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+privileged: false
+capabilities:
+  drop: [ALL]
+  add: [SYSLOG]
+{{- end }}
+
 {{/* Generous: under emulation, or on a node in trouble, Python takes a minute to start. */}}
 {{- define "oomsayer.probes" -}}
 startupProbe:

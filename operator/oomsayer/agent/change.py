@@ -7,7 +7,7 @@ and each weight has a budget of writes of its own:
 
     weight    which differences                                              writes
     URGENT    under 10 % of room: another victim, a lower band; an OOM       5 at once, then one in 2 s
-              within two minutes
+              within two minutes; a kill
     ORDINARY  another victim, anywhere; a domain came, went or was resized;  3 at once, then one in 10 s
               an OOM within a quarter of an hour
     MINOR     anything else that a reader may want to see                    6 at once, then one in 300 s
@@ -169,6 +169,8 @@ class State:
     sysctls: Sysctls
     taken_at: float = 0.0
     usage: Usage = field(default_factory=Usage)
+    kills: int = 0
+    """How many kills were seen."""
 
     @property
     def near(self) -> bool:
@@ -186,6 +188,8 @@ def state(
     rooms: Mapping[str, Headroom],
     ahead: Mapping[str, Prospect],
     kubelet: KubeletConfig = DEFAULTS,
+    *,
+    kills: int = 0,
 ) -> State:
     """What a sample comes to.
 
@@ -195,9 +199,10 @@ def state(
         rooms: of every domain, by path.
         ahead: where every domain is heading, by path.
         kubelet: the kubelet's configuration, as far as it is known.
+        kills: how many kills were seen so far.
     """
     standings = {v.domain.path: _standing(v, rooms, ahead, snapshot.taken_at) for v in told}
-    return State(standings, snapshot.sysctls, snapshot.taken_at, _usage(snapshot, kubelet))
+    return State(standings, snapshot.sysctls, snapshot.taken_at, _usage(snapshot, kubelet), kills)
 
 
 def _usage(snapshot: Snapshot, kubelet: KubeletConfig) -> Usage:
@@ -262,6 +267,8 @@ def compare(told: State, now: State, snapshot: Snapshot) -> Change:
         now: what is true.
         snapshot: what `now` was made of.
     """
+    if told.kills != now.kills:
+        return Change(Weight.URGENT, "a process was killed")
     worst = NO_CHANGE
     if told.sysctls != now.sysctls:
         worst = Change(Weight.ORDINARY, "a vm setting changed")

@@ -15,6 +15,7 @@ from oomsayer.agent.change import HEARTBEAT_SECONDS, NEAR, Decider, State, Weigh
 from oomsayer.agent.courier import Courier
 from oomsayer.agent.histories import Histories
 from oomsayer.agent.journal import Journal, Level
+from oomsayer.agent.kills import KillRecord, KillWatch
 from oomsayer.agent.kubelet import ConfigReader, Kubelet
 from oomsayer.agent.metrics import Metrics, Sampled
 from oomsayer.agent.pace import LONGEST_CALM_SECONDS, Pace
@@ -24,6 +25,7 @@ from oomsayer.forecast.headroom import headroom
 from oomsayer.forecast.prospect import Watched, prospects, worth_telling
 from oomsayer.kernel.snapshot import ROOT, Snapshot
 from oomsayer.kernel.verdict import FIRST_VICTIMS, Verdict, verdicts
+from oomsayer.node import kernellog
 from oomsayer.node.selfcheck import Because, self_check
 from oomsayer.node.snapshot import Scanner, UnreadableNodeError
 
@@ -73,6 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="take any certificate of the kubelet's, as kubelets that sign their own need it",
     )
+    flag("kernel-log", _switch, "off", "on: know kills from the kernel's log; needs CAP_SYSLOG, as root")
     flag("log-level", _level, "info", "debug, info, warning or error")
 
 
@@ -122,6 +125,7 @@ class Sample:
     told: list[Verdict]
     watched: Watched
     state: State
+    kills: tuple[KillRecord, ...]
 
 
 class Agent:
@@ -142,6 +146,7 @@ class Agent:
         self._journal = journal
         self._interval_seconds: float = arguments.interval
         self._pace = Pace(arguments.interval)
+        self._kills = _kill_watch(scanner, journal, log=arguments.kernel_log)
         self._size_limit: int = arguments.report_size
         self._decider = Decider(time.monotonic, arguments.heartbeat)
         self._config = ConfigReader(kubelet, time.monotonic, journal.warning)
@@ -191,18 +196,21 @@ class Agent:
                 self._courier.send()
                 if change.weight >= Weight.ORDINARY:
                     self._lively_until = self._sampled_at + SETTLING_SECONDS
-        lively = sample.state.near or self._sampled_at < self._lively_until
+        lively = sample.state.near or self._kills.waiting or self._sampled_at < self._lively_until
         return self._pace.pause(time.thread_time() - spent, lively=lively)
 
     def _sample(self) -> Sample:
         snapshot = self._scanner.snapshot()
         told = verdicts(snapshot, FIRST_VICTIMS)
+        for record in self._kills.look(snapshot, told):
+            self.metrics.kill_seen(record.match.outcome.value)
+            self._journal.info(_in_words(record))
         rooms = {verdict.domain.path: headroom(verdict.domain, snapshot) for verdict in told}
         watched = self._histories.note(snapshot, rooms, time.monotonic())
         ahead = prospects(snapshot, rooms, watched)
         watched = worth_telling(watched, ahead)
-        now = state(snapshot, told, rooms, ahead, self._config.known)
-        return Sample(snapshot, told, watched, now)
+        now = state(snapshot, told, rooms, ahead, self._config.known, kills=self._kills.seen)
+        return Sample(snapshot, told, watched, now, self._kills.records(snapshot.taken_at))
 
     def _self_check(self) -> None:
         now = time.monotonic()
@@ -223,7 +231,7 @@ class Agent:
         if sample is None:
             return
         snapshot = replace(sample.snapshot, gaps=(*sample.snapshot.gaps, *self._writer.gaps()))
-        ready = report(snapshot, sample.told, self._size_limit, sample.watched)
+        ready = report(snapshot, sample.told, self._size_limit, sample.watched, sample.kills)
         self._writer.write({**ready.status, **self._config.reported()})
         self._decider.told(sample.state)
         self.metrics.report_written(ready.size_bytes, ready.omitted_domains, time.time())
@@ -241,6 +249,33 @@ class Agent:
         if trouble != self._trouble:
             self._trouble = trouble
             self._journal.warning(text)
+
+
+def _kill_watch(scanner: Scanner, journal: Journal, *, log: bool) -> KillWatch:
+    """Watch for kills by the kernel's log if that is asked for and can be read, else by counters."""
+    if log:
+        try:
+            return KillWatch(scanner, kernellog.opened())
+        except OSError as error:
+            journal.warning(
+                f"the kernel's log can not be read: {error.strerror or error}. It needs CAP_SYSLOG, as root "
+                "(agent.kernelLog in the chart); kills are known by counters"
+            )
+    return KillWatch(scanner)
+
+
+def _in_words(record: KillRecord) -> str:
+    kill, match = record.kill, record.match
+    who = f"{kill.comm} (pid {kill.pid})" if kill.pid is not None else kill.comm or "a process"
+    where = kill.memcg if kill.memcg is not None else "a cgroup that is not known"
+    foretold = match.foretold
+    said = (
+        "nothing was foretold"
+        if foretold is None
+        else f"foretold: {foretold.task.comm} (pid {foretold.task.pid})"
+    )
+    why = f", {match.reason.value}" if match.reason else ""
+    return f"killed: {who} in {where} ({kill.source.value}); {said}: {match.outcome.value}{why}"
 
 
 def _in_numbers(sample: Sample) -> Sampled:
@@ -288,6 +323,12 @@ def _size(text: str) -> int:
             f"{text!r} is not a number of bytes from {SMALLEST_SIZE_LIMIT} to {largest} (etcd takes 1.5 MiB)"
         )
     return int(text)
+
+
+def _switch(text: str) -> bool:
+    if text not in ("on", "off"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not on or off")
+    return text == "on"
 
 
 def _level(text: str) -> Level:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from oomsayer import __version__
 from oomsayer.api.vocabulary import AgentMetric
+from oomsayer.forecast.match import Outcome
 
 DURATION_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 """Upper bounds in seconds: from a small node to one of 10,000 processes."""
@@ -72,6 +73,7 @@ class Metrics:
     written_at: float = 0.0
     checked: int | None = None
     mismatches: Mapping[str, int] = field(default_factory=dict)
+    kills: dict[str, int] = field(default_factory=lambda: dict.fromkeys(Outcome, 0))
 
     def self_checked(self, checked: int, mismatches: Mapping[str, int]) -> None:
         """So many processes' oom_score was compared with the kernel's; who differs, counted by the reason."""
@@ -83,6 +85,11 @@ class Metrics:
         with self.lock:
             self.sampled = sampled
             self.durations.observe(seconds)
+
+    def kill_seen(self, outcome: str) -> None:
+        """A kill was seen, and this came of the forecast that stood."""
+        with self.lock:
+            self.kills[outcome] += 1
 
     def sample_failed(self) -> None:
         """A sample could not be taken."""
@@ -168,6 +175,12 @@ class Metrics:
                 "Processes whose oom_score stayed other than the kernel's in the last self-check.",
                 [(f'{{reason="{reason}"}}', count) for reason, count in self.mismatches.items()],
             )
+        yield (
+            AgentMetric.KILLS,
+            "counter",
+            "Kills of the OOM killer seen, by what came of the forecast that stood.",
+            [(f'{{outcome="{outcome}"}}', count) for outcome, count in self.kills.items()],
+        )
         yield AgentMetric.GAPS, "gauge", "Things the last sample could not read.", [("", sampled.gaps)]
         yield (
             AgentMetric.REPORTS,

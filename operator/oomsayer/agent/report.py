@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from oomsayer import __version__
+from oomsayer.agent.kills import KillRecord
 from oomsayer.agent.prune import prune
 from oomsayer.api.vocabulary import REPORT_SCHEMA_VERSION
 from oomsayer.forecast.growth import Growth
@@ -83,6 +84,7 @@ def report(
     told: Sequence[Verdict],
     size_limit: int = SIZE_LIMIT,
     watched: Watched = UNWATCHED,
+    kills: Sequence[KillRecord] = (),
 ) -> Report:
     """The report of a full snapshot.
 
@@ -91,12 +93,25 @@ def report(
         told: the verdicts of this very snapshot to a depth of FIRST_VICTIMS.
         size_limit: the most bytes of compact JSON, at least SMALLEST_SIZE_LIMIT.
         watched: what was seen over time.
+        kills: what was killed lately, oldest first; the last of them that fit into half of the size are told.
     """
+    last = _fitting([_kill(record) for record in kills], size_limit // 2)
+    room = size_limit - len(compact({"kills": last})) if last else size_limit
     usable, nearest = _as_the_reader_can_use_it(snapshot), _nearest_first(snapshot, told)
-    draft = _Draft(usable, told, nearest, size_limit, watched)
-    return (
+    draft = _Draft(usable, told, nearest, room, watched)
+    ready = (
         draft.whole() or draft.with_most_domains() or draft.with_most_victims() or draft.without_processes()
     )
+    if not last:
+        return ready
+    status = {**ready.status, "kills": last}
+    return Report(status, len(compact(status)), ready.omitted_domains)
+
+
+def _fitting(kills: list[Json], size: int) -> list[Json]:
+    while kills and len(compact(kills)) > size:
+        kills = kills[1:]
+    return kills
 
 
 def _as_the_reader_can_use_it(snapshot: Snapshot) -> Snapshot:
@@ -328,6 +343,37 @@ def _task(task: Task, places: Mapping[str, int], inside: Container[int], *, swap
         threads=task.threads if swap and task.threads > 1 else None,
         reaper=task.reaper or None,
         parent=task.parent if task.pid == task.reaper and task.parent in inside else None,
+    )
+
+
+def _kill(record: KillRecord) -> Json:
+    """One kill and the forecast that stood, by the names that the operator finds pods by."""
+    kill, match, standing = record.kill, record.match, record.standing
+    verdict, foretold = match.verdict, match.foretold
+    page_size = standing.snapshot.memory.page_size if standing else 0
+    held = kill.task.rss_pages * page_size if kill.task else None
+    return _told(
+        id=record.id,
+        at=rfc3339(record.at),
+        source=kill.source.value,
+        memcg=None if kill.memcg is None else _text(kill.memcg),
+        domain=None if kill.domain is None else _text(kill.domain),
+        pid=kill.pid,
+        comm=_text(kill.comm) or None,
+        adj=kill.task.oom_score_adj if kill.task else None,
+        rssBytes=held if kill.rss_kb is None else kill.rss_kb * 1024,
+        oomGroup=None if kill.oom_group is None else _text(kill.oom_group),
+        # Somebody may have ended of itself beside them, and a group's victim may be counted twice.
+        deaths=max(min(len(kill.gone), kill.times), 1),
+        outcome=match.outcome.value,
+        reason=match.reason.value if match.reason else None,
+        sampledAt=rfc3339(standing.snapshot.taken_at) if standing else None,
+        foretoldPid=foretold.task.pid if foretold else None,
+        foretoldComm=_text(foretold.task.comm) if foretold else None,
+        foretoldMemcg=_text(foretold.task.memcg) if foretold and foretold.task.memcg != kill.memcg else None,
+        marginBytes=verdict.margin_pages * page_size
+        if verdict and verdict.margin_pages is not None
+        else None,
     )
 
 

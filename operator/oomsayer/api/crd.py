@@ -126,6 +126,7 @@ RESOURCES = (
             Column("Headroom", ".status.next.headroom", description="How much that can still grow."),
             Column("Time", ".status.next.timeToOOM.text", description="When its OOM comes, as it grows now."),
             Column("Confidence", ".status.next.confidence", description="How far to rely on it."),
+            Column("Right", ".status.scorecard.right", description="Kills foretold rightly, of all scored."),
             Column("Sampled", ".status.sampledAt", "date", "Time since the sample was taken."),
             Column("Margin", ".status.next.margin", description="Lead over the runner-up.", priority=1),
             Column("Pid", ".status.next.pid", "integer", "Of the victim, on the node.", priority=1),

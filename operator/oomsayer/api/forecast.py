@@ -25,11 +25,15 @@ from oomsayer.api.model import (
     StatusCondition,
     listed_as,
 )
+from oomsayer.forecast.match import MissReason, Outcome
+from oomsayer.kernel.observed import KillSource
 
 MAX_DOMAINS = 1024
 MAX_ORDER = 16
 MAX_KILL_SET = 1024
 MAX_RISKS = 1024
+MAX_PAST_RISKS = 64
+MAX_LAST_KILLS = 16
 
 Path = Annotated[
     str, Field(max_length=4096, description='Cgroup path from the node\'s root; "/" is the node.')
@@ -187,6 +191,88 @@ class Risk(Model):
     announced: bool = Field(default=False, description="Whether its Event is known to be written.")
 
 
+class ForecastVictim(Model):
+    """Who was to be killed, in few words."""
+
+    pid: Pid
+    comm: Comm = ""
+    pod: PodName = ""
+    container: ContainerName = ""
+    margin_bytes: int | None = Field(default=None, description="Its lead over the runner-up.")
+
+
+class PastRisk(Risk):
+    """A risk that has ended lately: a kill that becomes known afterwards is linked with its warning."""
+
+    ended: AwareDatetime = Field(description="When it ended.")
+
+
+class ScoredKill(Model):
+    """One kill of the OOM killer, and what the forecast before it was worth."""
+
+    id: str = Field(max_length=64, description="As the agent reported it.")
+    at: AwareDatetime = Field(description="When it was, or was noticed.")
+    source: KillSource = Field(
+        description="KernelLog, or Counters: memory.events and who is gone, which may leave open who it was."
+    )
+    pid: Pid | None = None
+    comm: Comm = ""
+    oom_score_adj: OomScoreAdj | None = Field(default=None, description="Its oom_score_adj.")
+    rss_bytes: Bytes | None = Field(default=None, description="What it held.")
+    pod: PodName = ""
+    pod_uid: PodUid = ""
+    container: ContainerName = ""
+    container_id: ContainerId = ""
+    cgroup: Path | None = None
+    domain: Path | None = None
+    domain_name: str = Field(
+        default="", max_length=4096, description="What ran out of memory, as people read it; empty: unknown."
+    )
+    deaths: Count = Field(default=1, description="How many processes died, as far as it is known.")
+    outcome: Outcome = Field(
+        description="Hit: the process foretold; KillSetHit: one of those foretold to die together; Miss; "
+        "Unforeseen: no forecast stood; Unknown: what is known does not decide it."
+    )
+    reason: MissReason | None = Field(default=None, description="Why it missed.")
+    foretold: ForecastVictim | None = Field(default=None, description="Who was to be killed.")
+    sampled_at: AwareDatetime | None = Field(default=None, description="Of the sample it rested on.")
+    warning: str = Field(
+        default="", max_length=320, description="NAMESPACE/NAME of the Event that had warned of it."
+    )
+    warned_since: AwareDatetime | None = Field(default=None, description="Since when it was at risk.")
+    exit_code: int | None = Field(
+        default=None, description="Of the container, once it has ended; none while it goes on."
+    )
+    announced: bool = Field(default=False, description="Whether its Event is known to be written.")
+
+
+class MissReasons(Model):
+    """Misses by reason."""
+
+    not_sampled_in_time: Count = Field(default=0, description="Started or grew after the last sample.")
+    margin_below_precision: Count = Field(default=0, description="Too close to tell apart.")
+    unknown_domain: Count = Field(default=0, description="In a domain that the sample did not know.")
+    unexplained: Count = Field(default=0, description="None of these is known to be it.")
+
+
+class Scorecard(Model):
+    """How forecasts of this node have come out, since the operator first saw it."""
+
+    since: AwareDatetime = Field(description="When counting began.")
+    kills: Count = Field(default=0, description="Kills observed.")
+    hits: Count = Field(default=0, description="The process that was foretold.")
+    kill_set_hits: Count = Field(default=0, description="One of those foretold to die together.")
+    misses: Count = Field(default=0, description="Another process.")
+    unforeseen: Count = Field(default=0, description="No forecast stood.")
+    unknown: Count = Field(default=0, description="Not scored: what is known of the kill does not decide it.")
+    warned: Count = Field(default=0, description="Of all kills those that a warning had preceded.")
+    right: Human = Field(default="", description="Hits of both kinds per scored kill, for people.")
+    miss_reasons: MissReasons = Field(default=MissReasons(), description="Why forecasts missed.")
+    last: tuple[ScoredKill, ...] = Field(
+        default=(), max_length=MAX_LAST_KILLS, description="The last kills, oldest first."
+    )
+
+
 class OOMForecastStatus(Model):
     """What the operator worked out from the node's last report."""
 
@@ -217,6 +303,10 @@ class OOMForecastStatus(Model):
         max_length=MAX_ADVICE,
         description="The smallest changes that would spare the pods at risk.",
     )
+    past_risks: tuple[PastRisk, ...] = Field(
+        default=(), max_length=MAX_PAST_RISKS, description="Risks that have ended in the last minutes."
+    )
+    scorecard: Scorecard | None = Field(default=None, description="Was it right.")
     conditions: tuple[StatusCondition, ...] = Field(
         default=(),
         max_length=8,

@@ -18,11 +18,16 @@ from oomsayer.api.model import (
     Pid,
     Sentence,
 )
+from oomsayer.forecast.match import MissReason, Outcome
+from oomsayer.kernel.observed import KillSource
 
 MAX_MEMCGS = 4096
 MAX_TASKS = 4096
 MAX_GAPS = 64
 MAX_KILLERS = 8
+MAX_KILLS = 64
+
+CgroupPath = Annotated[str, Field(max_length=4096)]
 
 
 Threshold = Annotated[str, Field(max_length=32)]
@@ -175,6 +180,41 @@ class ReportedTask(Model):
     )
 
 
+class ReportedKill(Model):
+    """One choice of the OOM killer, and what the agent's own last verdict before it was worth."""
+
+    id: str = Field(max_length=64, description="No other kill's, and the same in every report.")
+    at: AwareDatetime = Field(description="When the kernel's log says it was, else when it was noticed.")
+    source: KillSource = Field(
+        description="KernelLog, or Counters: memory.events and who is gone, which may leave open who it was."
+    )
+    memcg: CgroupPath | None = Field(
+        default=None, description="The victim's memory cgroup; the nearest one above that was left."
+    )
+    domain: CgroupPath | None = Field(
+        default=None, description='The domain that ran out, "/" for the node; none where it is not known.'
+    )
+    pid: Pid | None = Field(default=None, description="Who was chosen; none where it is not known.")
+    comm: Comm = ""
+    adj: OomScoreAdj | None = Field(default=None, description="Its oom_score_adj.")
+    rss_bytes: Bytes | None = Field(
+        default=None, description="What it held when it died (KernelLog), or at the sample before (Counters)."
+    )
+    oom_group: CgroupPath | None = Field(default=None, description="The cgroup that died as a whole.")
+    deaths: Count = Field(default=1, description="How many processes died, as far as it is known.")
+    outcome: Outcome = Field(description="What came of the forecast that stood; Unknown is not scored.")
+    reason: MissReason | None = Field(default=None, description="Why it missed.")
+    sampled_at: AwareDatetime | None = Field(
+        default=None, description="When the sample was taken that the forecast rested on."
+    )
+    foretold_pid: Pid | None = Field(default=None, description="Who was to be killed there.")
+    foretold_comm: Comm = ""
+    foretold_memcg: CgroupPath | None = Field(
+        default=None, description="Its memory cgroup, where that is not the victim's."
+    )
+    margin_bytes: int | None = Field(default=None, description="Its lead over the runner-up.")
+
+
 class NodeMemoryReportStatus(Model):
     """What the agent saw, and when."""
 
@@ -202,6 +242,11 @@ class NodeMemoryReportStatus(Model):
     )
     omitted_domains: Count = Field(
         default=0, description="Cgroups with a limit that were left out to keep the report small."
+    )
+    kills: tuple[ReportedKill, ...] = Field(
+        default=(),
+        max_length=MAX_KILLS,
+        description="The last kills that the agent has seen since it started, oldest first.",
     )
     gaps: tuple[Sentence, ...] = Field(
         default=(), max_length=MAX_GAPS, description="What could not be read, each a sentence."

@@ -47,6 +47,8 @@ class EventReason(StrEnum):
     evict one of lower priority."""
     RISK_ENDED = "OOMRiskEnded"
     """Normal, on the object of the warning that it ends."""
+    KILL = "OOMKillObserved"
+    """Warning on the pod of a process that the OOM killer took, or on the Node for one outside any pod."""
 
 
 EVENT_ACTION = "Forecasting"
@@ -100,6 +102,7 @@ class AgentMetric(StrEnum):
     CHECKED = "oomsayer_agent_self_checked_processes"
     MISMATCHES = "oomsayer_agent_self_check_mismatches"
     GAPS = "oomsayer_agent_gaps"
+    KILLS = "oomsayer_agent_kills_total"
     REPORTS = "oomsayer_agent_reports_total"
     REPORT_SIZE = "oomsayer_agent_report_size_bytes"
     OMITTED_DOMAINS = "oomsayer_agent_report_omitted_domains"
@@ -119,5 +122,8 @@ class OperatorMetric(StrEnum):
     VICTIM = "oomsayer_forecast_victim_info"
     SAMPLE_TIME = "oomsayer_forecast_sample_timestamp_seconds"
     RISKS = "oomsayer_forecast_risks"
+    KILLS = "oomsayer_forecast_kills_total"
+    MISSES = "oomsayer_forecast_misses_total"
+    WARNED = "oomsayer_forecast_warned_kills_total"
     API_FAILURES = "oomsayer_operator_api_failures_total"
     QUEUE_LENGTH = "oomsayer_operator_queue_length"

@@ -22,6 +22,7 @@ _COMMANDS = {
     "explain": ("oomsayer.cli.explain", "say why the OOM killer took whom a kernel log says it took"),
     "advise": ("oomsayer.cli.advise", "say the smallest change that would spare a pod"),
     "what-if": ("oomsayer.cli.whatif", "say who would be killed if a pod were another (changes nothing)"),
+    "scorecard": ("oomsayer.cli.scorecard", "say how the forecasts of OOM kills have come out"),
     "agent": ("oomsayer.agent.main", "report this node to the cluster (runs in the DaemonSet)"),
     "operator": (
         "oomsayer.controller.main",

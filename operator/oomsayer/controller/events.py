@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from oomsayer.api.forecast import Risk
+from oomsayer.api.forecast import Risk, ScoredKill
 from oomsayer.api.vocabulary import EVENT_ACTION, REPORTING_CONTROLLER, EventReason
 from oomsayer.controller.risk import Scope, key, scope
 
@@ -134,6 +134,39 @@ def _event(
     if related is not None:
         body["related"] = related.reference()
     return body
+
+
+def kill_event(
+    kill: ScoredKill, note: str, *, subject: Subject, node: Subject, instance: str, now: datetime
+) -> dict[str, Any]:
+    """The Event about a kill, related to the Event that had warned of it, else to the node."""
+    digest = hashlib.sha256(f"{node.name}\0{kill.id}".encode()).hexdigest()[:16]
+    namespace, slash, warning = kill.warning.partition("/")
+    related = node.reference()
+    if slash:
+        related = {
+            "apiVersion": "events.k8s.io/v1",
+            "kind": "Event",
+            "namespace": namespace,
+            "name": warning,
+        }
+    return {
+        "apiVersion": "events.k8s.io/v1",
+        "kind": "Event",
+        "metadata": {
+            "name": f"{subject.name[:_NAME_CHARACTERS]}.{digest}",
+            "namespace": subject.event_namespace,
+        },
+        "eventTime": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        "type": "Warning",
+        "reason": EventReason.KILL.value,
+        "action": EVENT_ACTION,
+        "note": note,
+        "regarding": subject.reference(),
+        "related": related,
+        "reportingController": REPORTING_CONTROLLER,
+        "reportingInstance": instance[:_INSTANCE_CHARACTERS],
+    }
 
 
 @dataclass(slots=True)

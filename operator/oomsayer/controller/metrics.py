@@ -2,14 +2,16 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from oomsayer import __version__
-from oomsayer.api.forecast import NextVictim, OOMForecastStatus, RiskLevel
+from oomsayer.api.forecast import NextVictim, OOMForecastStatus, RiskLevel, Scorecard
 from oomsayer.api.vocabulary import OperatorMetric
+from oomsayer.controller.scorecard import OUTCOME_COUNTS, REASON_COUNTS
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 30)
 
@@ -24,6 +26,9 @@ class NodeView:
         victim: labels of the victim in the closest domain, empty without one.
         sampled_at: seconds since the epoch, by the node's clock.
         risks: how many, by level.
+        kills: how many were observed since the node was first seen, by outcome.
+        misses: how many forecasts missed, by reason.
+        warned: how many of the kills a warning had preceded.
     """
 
     headroom: dict[str, int]
@@ -31,6 +36,9 @@ class NodeView:
     victim: dict[str, str]
     sampled_at: float | None
     risks: dict[str, int]
+    kills: dict[str, int] = field(default_factory=dict)
+    misses: dict[str, int] = field(default_factory=dict)
+    warned: int = 0
 
 
 def view(status: OOMForecastStatus) -> NodeView:
@@ -45,7 +53,18 @@ def view(status: OOMForecastStatus) -> NodeView:
         victim=_victim(status.next) if status.next and status.next.pid else {},
         sampled_at=status.sampled_at.timestamp() if status.sampled_at else None,
         risks={level.value: levels.count(level) for level in RiskLevel},
+        **_scored(status.scorecard),
     )
+
+
+def _scored(card: Scorecard | None) -> dict[str, Any]:
+    if card is None:
+        return {}
+    return {
+        "kills": {outcome.value: getattr(card, name) for outcome, name in OUTCOME_COUNTS.items()},
+        "misses": {reason.value: getattr(card.miss_reasons, name) for reason, name in REASON_COUNTS.items()},
+        "warned": card.warned,
+    }
 
 
 @dataclass(slots=True)
@@ -139,7 +158,25 @@ def _forecasts(nodes: dict[str, NodeView]) -> Iterator[Metric]:
     risks = GaugeMetricFamily(
         OperatorMetric.RISKS.value, "Risks that have begun and not ended.", labels=["node", "level"]
     )
+    kills = CounterMetricFamily(
+        OperatorMetric.KILLS.removesuffix("_total"),
+        "Kills of the OOM killer, by what came of the forecast that stood.",
+        labels=["node", "outcome"],
+    )
+    misses = CounterMetricFamily(
+        OperatorMetric.MISSES.removesuffix("_total"), "Forecasts that missed.", labels=["node", "reason"]
+    )
+    warned = CounterMetricFamily(
+        OperatorMetric.WARNED.removesuffix("_total"),
+        "Kills of the OOM killer that a warning had preceded.",
+        labels=["node"],
+    )
     for name, seen in nodes.items():
+        for outcome, count in seen.kills.items():
+            kills.add_metric([name, outcome], count)
+        for reason, count in seen.misses.items():
+            misses.add_metric([name, reason], count)
+        warned.add_metric([name], seen.warned)
         for family, values in ((headroom, seen.headroom), (margin, seen.margin)):
             for domain, value in values.items():
                 family.add_metric([name, domain], value)
@@ -149,7 +186,7 @@ def _forecasts(nodes: dict[str, NodeView]) -> Iterator[Metric]:
             sampled.add_metric([name], seen.sampled_at)
         for level, count in seen.risks.items():
             risks.add_metric([name, level], count)
-    yield from (headroom, margin, victim, sampled, risks)
+    yield from (headroom, margin, victim, sampled, risks, kills, misses, warned)
 
 
 def _victim(line: NextVictim) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """Which pod and container a cgroup is called by people: UIDs and container ids to names."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from oomsayer.kernel.domain import Domain, DomainKind
@@ -17,6 +18,21 @@ _STATUSES = ("containerStatuses", "initContainerStatuses", "ephemeralContainerSt
 
 
 @dataclass(frozen=True, slots=True)
+class Ending:
+    """How a container ended, as the kubelet says.
+
+    Attributes:
+        exit_code: 137 for one whose first process was killed.
+        reason: "OOMKilled", "Error", "Completed", ...
+        at: when.
+    """
+
+    exit_code: int
+    reason: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Pod:
     """What of a Pod object the operator keeps.
 
@@ -24,8 +40,9 @@ class Pod:
         namespace: its namespace.
         name: its name.
         uid: metadata.uid, which for a static pod is not the UID in the cgroup path.
-        containers: name by container id, init and ephemeral containers included.
+        containers: name by container id, init and ephemeral containers and the one before each included.
         spec: what decides about its memory.
+        endings: of those that have ended, by container id.
     """
 
     namespace: str
@@ -33,6 +50,7 @@ class Pod:
     uid: str
     containers: Mapping[str, str] = field(default_factory=dict)
     spec: PodSpec = field(default_factory=PodSpec)
+    endings: Mapping[str, Ending] = field(default_factory=dict)
 
     @property
     def full_name(self) -> str:
@@ -130,14 +148,37 @@ def read_pods(items: Iterable[Mapping[str, Any]]) -> dict[str, Pod]:
 def _pod(item: Mapping[str, Any]) -> Pod:
     metadata = item["metadata"]
     status = item.get("status") or {}
-    containers = {
-        _bare_id(entry["containerID"]): str(entry["name"])
-        for key in _STATUSES
-        for entry in status.get(key) or ()
-        if entry.get("containerID")
+    entries = [entry for key in _STATUSES for entry in status.get(key) or ()]
+    ended = {
+        _bare_id(end["containerID"]): (str(entry["name"]), _ending(end))
+        for entry in entries
+        for end in _terminations(entry)
+        if end.get("containerID")
     }
-    spec = read_pod_spec(item)
-    return Pod(metadata["namespace"], metadata["name"], metadata["uid"], containers, spec)
+    now = {
+        _bare_id(entry["containerID"]): str(entry["name"]) for entry in entries if entry.get("containerID")
+    }
+    return Pod(
+        metadata["namespace"],
+        metadata["name"],
+        metadata["uid"],
+        {container_id: name for container_id, (name, _) in ended.items()} | now,
+        read_pod_spec(item),
+        {container_id: ending for container_id, (_, ending) in ended.items()},
+    )
+
+
+def _terminations(entry: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """How a container's last run ended, and its present one, as far as they have."""
+    for key in ("lastState", "state"):
+        end = (entry.get(key) or {}).get("terminated")
+        if end:
+            yield end
+
+
+def _ending(end: Mapping[str, Any]) -> Ending:
+    finished = end.get("finishedAt") or "1970-01-01T00:00:00Z"
+    return Ending(int(end["exitCode"]), str(end.get("reason", "")), datetime.fromisoformat(finished))
 
 
 def _bare_id(container_id: str) -> str:

@@ -41,8 +41,15 @@ class PodNames:
         self._clock = clock
         self._nodes: dict[str, _Node] = {}
 
-    async def names(self, node: str, wanted: Iterable[Owner]) -> tuple[Names, float | None]:
+    async def names(
+        self, node: str, wanted: Iterable[Owner], *, anew: bool = False
+    ) -> tuple[Names, float | None]:
         """The names of `wanted`, and the seconds after which those still missing should be asked for again.
+
+        Args:
+            node: whose pods.
+            wanted: what needs a name.
+            anew: ask even where all names are known, since more than names is needed.
 
         Raises:
             ApiError: the pods had to be listed and could not be.
@@ -52,7 +59,8 @@ class PodNames:
         now = self._clock()
         missing = _missing(known, owners)
         old = known.listed_at is not None and now - known.listed_at >= RENEW_SECONDS
-        if old or any(whose not in known.misses or known.misses[whose].next_at <= now for whose in missing):
+        looks = any(whose not in known.misses or known.misses[whose].next_at <= now for whose in missing)
+        if anew or old or looks:
             known.pods = await self._list(node)
             known.listed_at = now
             missing = _missing(known, owners)

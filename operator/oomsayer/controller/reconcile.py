@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from oomsayer.api.advice import Advice
 from oomsayer.api.eviction import Eviction
-from oomsayer.api.forecast import OOMForecastStatus, Risk
+from oomsayer.api.forecast import OOMForecastStatus, Risk, Scorecard, ScoredKill
 from oomsayer.api.model import StatusCondition
 from oomsayer.api.vocabulary import (
     API_VERSION,
@@ -35,11 +35,19 @@ from oomsayer.api.vocabulary import (
     ConditionReason,
     EventReason,
 )
-from oomsayer.controller import advice, ahead, forecast, sentences, status
+from oomsayer.controller import advice, ahead, forecast, scorecard, sentences, status
 from oomsayer.controller import eviction as evictions
 from oomsayer.controller.apiserver import JSON_PATCH, ApiError, ApiServer
 from oomsayer.controller.drift import drift
-from oomsayer.controller.events import EventBudget, Subject, event, eviction_event, pod_subject, reason
+from oomsayer.controller.events import (
+    EventBudget,
+    Subject,
+    event,
+    eviction_event,
+    kill_event,
+    pod_subject,
+    reason,
+)
 from oomsayer.controller.history import PrometheusHistory
 from oomsayer.controller.metrics import Metrics, view
 from oomsayer.controller.names import Names
@@ -49,6 +57,7 @@ from oomsayer.controller.risk import Scope, by_path, ended, risks, rules_for, sc
 from oomsayer.controller.snapshot import Report, ReportError
 from oomsayer.controller.state import STALE_AFTER, Seen, State
 from oomsayer.forecast.prospect import Watched, prospects
+from oomsayer.kubelet.cgroups import owner
 
 log = logging.getLogger(__name__)
 
@@ -178,8 +187,12 @@ class Reconciler:
         self, report: Report, stored: dict[str, Any] | None, before: OOMForecastStatus | None, now: datetime
     ) -> float | None:
         judged = forecast.judge(report.snapshot)
-        wanted = forecast.wanted(judged) | evictions.wanted(report.snapshot)
-        names, retry = await self._pods.names(report.node, wanted)
+        card = before.scorecard if before else None
+        wanted = (
+            forecast.wanted(judged) | evictions.wanted(report.snapshot) | scorecard.wanted(card, report.kills)
+        )
+        fate = any(scorecard.due(kill, now) <= 0 for kill in scorecard.pending(card))
+        names, retry = await self._pods.names(report.node, wanted, anew=fate)
         node = Subject("Node", report.node, uid=report.node_uid or "")
         rooms = {verdict.domain.path: room for verdict, room in judged}
         watched = report.watched
@@ -194,19 +207,26 @@ class Reconciler:
 
         problems: list[ApiError] = []
         kept = [risk for risk in gone if not await self._take_back(risk, current, fresh, problems)]
+        over = [risk for risk in gone if risk not in kept]
+        past = scorecard.past_risks(before.past_risks if before else (), over, now)
+        card = scorecard.score(card, report.kills, (*risks_before, *past), names, node=node, now=now)
         after = self._compose(fresh, current, kept, before, now)
-        after = after.model_copy(update={"advice": await _advised(fresh, after, before)})
+        advised = await _advised(fresh, after, before)
+        after = after.model_copy(update={"advice": advised, "past_risks": past, "scorecard": card})
         self._metrics.sources.nodes[report.node] = view(after)
         stored = await self._write(stored, before, after, report.node_uid)
         announced, wait = await self._announce(current, fresh, problems)
         eviction = await self._announce_eviction(after.eviction, current, fresh, problems)
         await self._annotate(current, problems)
-        final = after.model_copy(update={"risks": (*announced, *kept), "eviction": eviction})
+        card, later = await self._announce_kills(card, fresh, now, problems)
+        final = after.model_copy(
+            update={"risks": (*announced, *kept), "eviction": eviction, "scorecard": card}
+        )
         if final != after:
             await self._write(stored, after, final, report.node_uid)
         if problems:
             raise problems[0]
-        waits = (retry, wait, ahead.tell_again(coming))
+        waits = (retry, wait, later, ahead.tell_again(coming))
         return min((seconds for seconds in waits if seconds is not None), default=None)
 
     def _compose(
@@ -325,6 +345,46 @@ class Reconciler:
             except ApiError as error:
                 problems.append(error)
         return eviction.model_copy(update={"announced": tuple(announced)})
+
+    async def _announce_kills(
+        self, card: Scorecard, fresh: _Fresh, now: datetime, problems: list[ApiError]
+    ) -> tuple[Scorecard, float | None]:
+        """Write the Events of kills that are due; the scorecard as it now is, and when to look again."""
+        waits: list[float] = []
+        for kill in scorecard.pending(card):
+            wait = scorecard.due(kill, now)
+            settled = kill.cgroup is None or fresh.names.settled(owner(kill.cgroup))
+            if wait > 0 or not settled:
+                waits.append(max(wait, 1.0))
+                continue
+            try:
+                wait = await self._post_kill(kill, fresh)
+            except ApiError as error:
+                problems.append(error)
+                continue
+            if wait:
+                waits.append(wait)
+            else:
+                card = scorecard.with_kill(card, kill.model_copy(update={"announced": True}))
+        return card, min(waits, default=None)
+
+    async def _post_kill(self, kill: ScoredKill, fresh: _Fresh) -> float:
+        """Write a kill's Event where the policy wants Events; seconds to wait where it may not be now."""
+        subject = scorecard.kills_subject(kill, fresh.node)
+        policies: Policies = self._state.policies
+        rules = policies.for_pod(subject.namespace) if subject.namespace else policies.for_node()
+        if not rules.events:
+            return 0.0
+        note = sentences.kill_note(kill, fresh.report.node)
+        body = kill_event(
+            kill,
+            note,
+            subject=subject,
+            node=fresh.node,
+            instance=self._instance,
+            now=datetime.now(UTC),
+        )
+        return await self._post_body(body, EventReason.KILL, note)
 
     async def _post(self, risk: Risk, why: EventReason, note: str, node: Subject) -> float:
         """Write the Event about a risk, see _post_body()."""

@@ -1,13 +1,14 @@
 """What an Event says: one sentence of who would die, where, why that one, and how much room is left. Pure."""
 
 from oomsayer.api.duration import span
-from oomsayer.api.forecast import Risk
+from oomsayer.api.forecast import Risk, ScoredKill
 from oomsayer.api.quantity import binary
 from oomsayer.controller.forecast import Outlook, room_bytes
 from oomsayer.controller.names import Names
+from oomsayer.forecast.match import MissReason, Outcome
 from oomsayer.forecast.oomtime import Sureness
 from oomsayer.kernel.badness import rss_swap_pgtables
-from oomsayer.kernel.snapshot import Snapshot, Task
+from oomsayer.kernel.snapshot import ROOT, Snapshot, Task
 from oomsayer.kernel.verdict import Candidate, Confidence, Verdict
 
 NOTE_BYTES = 1024
@@ -40,6 +41,81 @@ def ended_note(risk: Risk, outlook: Outlook | None, node: str) -> str:
     if victim is not None and victim.task.pid != risk.pid and victim.task.comm != risk.comm:
         return _fit(f"{risk.comm} is no longer the next victim {where}: {_room(outlook)} are left there.")
     return _fit(f"{_room(outlook)} are left {where} again: {risk.comm} is no longer near being killed.")
+
+
+def kill_note(kill: ScoredKill, node: str) -> str:
+    """The note of the Event about a kill: what died, why it, what was foretold, what became of the rest."""
+    return _fit(
+        f"The OOM killer took {_taken(kill)}{_ran_out(kill, node)}{_cause(kill)}. "
+        f"{_verdict(kill)}. {_warned(kill)}{_container(kill)}"
+    )
+
+
+def _taken(kill: ScoredKill) -> str:
+    place = f"container {kill.container} of pod {kill.pod}" if kill.container else f"pod {kill.pod}"
+    if not kill.pod:
+        path = _short(kill.cgroup, _PATH_CHARACTERS) if kill.cgroup else ""
+        place = f"cgroup {path}" if path else "a cgroup that is not known"
+    if kill.pid is None:
+        name = f"{kill.comm} of" if kill.comm else "a process of"
+        others = f" ({kill.deaths} processes are gone)" if kill.deaths > 1 else ""
+        return f"{name} {place}{others}"
+    others = f" and {kill.deaths - 1} more with it" if kill.deaths > 1 else ""
+    return f"{kill.comm} (pid {kill.pid}, {place}){others}"
+
+
+def _ran_out(kill: ScoredKill, node: str) -> str:
+    if kill.domain is None:
+        return ""
+    if kill.domain == ROOT:
+        return f" when node {_short(node, _NAME_CHARACTERS)} ran out of memory"
+    return f" when {_short(kill.domain_name or kill.domain, _NAME_CHARACTERS)} ran out of memory"
+
+
+def _cause(kill: ScoredKill) -> str:
+    if kill.rss_bytes is None:
+        return ""
+    adj = "" if kill.oom_score_adj is None else f" at oom_score_adj {kill.oom_score_adj}"
+    margin = kill.foretold.margin_bytes if kill.foretold and kill.outcome is Outcome.HIT else None
+    lead = f", {binary(margin)} of badness ahead of the next" if margin and margin > 0 else ""
+    return f": it held {binary(kill.rss_bytes)}{adj}{lead}"
+
+
+def _verdict(kill: ScoredKill) -> str:
+    if kill.outcome is Outcome.HIT:
+        return "This was foretold"
+    if kill.outcome is Outcome.KILL_SET_HIT:
+        return "It was foretold to die with others"
+    if kill.outcome is Outcome.UNFORESEEN:
+        return "No forecast stood"
+    if kill.outcome is Outcome.UNKNOWN:
+        return "Whether it was foretold can not be told"
+    other = f"{kill.foretold.comm} (pid {kill.foretold.pid}) was" if kill.foretold else "another was"
+    return f"Missed: {other} foretold{_MISSED[kill.reason]}"
+
+
+_MISSED = {
+    MissReason.NOT_SAMPLED_IN_TIME: ", and the victim started or grew after the last sample",
+    MissReason.MARGIN_BELOW_PRECISION: ", and the two were too close to tell apart",
+    MissReason.UNKNOWN_DOMAIN: " elsewhere, and no sample had seen what ran out of memory",
+    MissReason.UNEXPLAINED: ", and it is not known why it came otherwise",
+    None: "",
+}
+
+
+def _warned(kill: ScoredKill) -> str:
+    if kill.warned_since is None:
+        return "No warning had come before."
+    event = f" (Event {_short(kill.warning, _NAME_CHARACTERS)})" if kill.warning else ""
+    return f"A warning stood since {kill.warned_since:%H:%M:%S} UTC{event}."
+
+
+def _container(kill: ScoredKill) -> str:
+    if not kill.container:
+        return ""
+    if kill.exit_code is None:
+        return " The container goes on: its status does not show this."
+    return f" The container ended with exit code {kill.exit_code}."
 
 
 def _room(outlook: Outlook) -> str:

@@ -12,6 +12,7 @@ from oomsayer.api.report import (
     NodeMemoryReport,
     NodeMemoryReportStatus,
     ReportedGrowth,
+    ReportedKill,
     ReportedKubelet,
     ReportedMemcg,
     ReportedMemory,
@@ -61,6 +62,7 @@ class Report:
         snapshot: what the node looked like.
         watched: what the agent saw over time.
         kubelet: its kubelet's configuration, or the defaults.
+        kills: the last ones there, oldest first.
     """
 
     node: str
@@ -69,6 +71,7 @@ class Report:
     snapshot: Snapshot
     watched: Watched = field(default_factory=Watched)
     kubelet: KubeletConfig = DEFAULTS
+    kills: tuple[ReportedKill, ...] = ()
 
 
 def read_report(obj: Mapping[str, Any]) -> Report:
@@ -90,6 +93,7 @@ def read_report(obj: Mapping[str, Any]) -> Report:
         snapshot=snapshot(report.status),
         watched=_watched(report.status),
         kubelet=_kubelet(report.status.kubelet),
+        kills=report.status.kills,
     )
 
 

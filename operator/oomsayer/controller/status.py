@@ -132,6 +132,7 @@ def _essence(status: OOMForecastStatus) -> tuple[Any, ...]:
         status.drift,
         status.advice,
         status.risks,
+        status.scorecard,
         tuple((c.type, c.status, c.reason) for c in status.conditions),
     )
 

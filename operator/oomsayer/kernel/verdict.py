@@ -295,13 +295,10 @@ def _confidence(
     if order and runner_up is not None:
         first = order[0]
         margin = first.victim.points - runner_up.points
-        precision = 0
-        if _swaps(domain, snapshot):
-            both = (first.victim.task, runner_up.task)
-            precision = sum(precision_pages(task, snapshot.era) for task in both)
-        if margin <= precision:
+        hidden = precision(domain, snapshot, first.victim.task, runner_up.task)
+        if margin <= hidden:
             confidence = Confidence.LOW
-            reasons.append(_too_close(first, runner_up, margin, precision))
+            reasons.append(_too_close(first, runner_up, margin, hidden))
     if node and snapshot.sysctls.oom_kill_allocating_task:
         confidence = Confidence.LOW
         reasons.append("vm.oom_kill_allocating_task is set: the kernel kills whoever allocates")
@@ -318,11 +315,11 @@ def _confidence(
     return confidence, tuple(reasons)
 
 
-def _too_close(first: Kill, runner_up: Candidate, margin: int, precision: int) -> str:
+def _too_close(first: Kill, runner_up: Candidate, margin: int, hidden: int) -> str:
     together = runner_up.task.pid in first.kill_set.pids
     end = "; they die together either way" if together else ""
-    if precision:
-        return f"the margin of {margin} pages is within the {precision} that swapping can hide{end}"
+    if hidden:
+        return f"the margin of {margin} pages is within the {hidden} that swapping can hide{end}"
     return f"victim and runner-up are level: the kernel's order of scan decides{end}"
 
 
@@ -345,6 +342,13 @@ def _swaps(domain: Domain, snapshot: Snapshot) -> bool:
         return memory.swap_total_bytes > 0
     limit = snapshot.memcgs[domain.path].max_bytes
     return memory.swap_total_bytes > 0 if limit is None else domain.totalpages > limit // memory.page_size
+
+
+def precision(domain: Domain, snapshot: Snapshot, one: Task, other: Task) -> int:
+    """Up to what difference in pages two processes of a domain can not be told apart: 0 without swap."""
+    if not _swaps(domain, snapshot):
+        return 0
+    return precision_pages(one, snapshot.era) + precision_pages(other, snapshot.era)
 
 
 def precision_pages(task: Task, era: Era) -> int:

@@ -5,6 +5,7 @@ Source: Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/memory.rst.
 
 from collections.abc import Callable, Iterable
 
+from oomsayer.kernel.observed import OomCounts
 from oomsayer.kernel.snapshot import ROOT, Memcg, MemcgEvents
 from oomsayer.kubelet.cgroups import measured
 from oomsayer.node import pressure
@@ -94,6 +95,26 @@ def read_v1(path: str, inode: int, root_fd: int, swap: bool) -> Memcg | None:  #
         if limited
         else None,
         working_set_bytes=_working_set(usage, stat, b"total_inactive_file ") if looked_at else None,
+    )
+
+
+def oom_counts(path: str, inode: int, root_fd: int, version: int) -> OomCounts | None:
+    """What a cgroup has counted of OOMs; None for one that is gone, and for the root, which does not."""
+    place = relative(path)
+    if version == 1:
+        control = read_if_there(f"{place}/memory.oom_control", root_fd)
+        kills = keyed(control, b"oom_kill ") if control is not None else None
+        return None if kills is None else OomCounts(inode, oom_kill=kills)
+    below = read_if_there(f"{place}/memory.events", root_fd)
+    if below is None:
+        return None
+    local = read_if_there(f"{place}/memory.events.local", root_fd)
+    return OomCounts(
+        inode,
+        oom=None if local is None else keyed(local, b"oom "),
+        oom_below=keyed(below, b"oom "),
+        oom_kill=keyed(below, b"oom_kill ") or 0,
+        oom_group_kill=keyed(below, b"oom_group_kill "),
     )
 
 

@@ -1,14 +1,15 @@
 """Which memory cgroups there are, and in which of them each process is charged."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from oomsayer.kernel.observed import OomCounts
 from oomsayer.kernel.snapshot import ROOT, Memcg, parent_path
 from oomsayer.node import pidcgroup
 from oomsayer.node.cgroupfs import Tree, memory_mount
 from oomsayer.node.files import number, read_if_there, read_list
-from oomsayer.node.memcg import read_v1, read_v2, relative
+from oomsayer.node.memcg import oom_counts, read_v1, read_v2, relative
 from oomsayer.node.namespace import cgroup_namespace_root
 from oomsayer.node.processes import Process
 
@@ -123,6 +124,16 @@ class MemcgReader:
             self._base = cgroup_namespace_root(self._tree, self._own)
         placement.base = self._base
         return placement
+
+    def oom_counts(self, memcgs: Mapping[str, Memcg]) -> dict[str, OomCounts]:
+        """What those of these cgroups that are still there have counted of OOMs."""
+        if self._tree is None:
+            return {}
+        read = (
+            (path, oom_counts(path, memcg.inode, self._tree.fd, self.version))
+            for path, memcg in memcgs.items()
+        )
+        return {path: counts for path, counts in read if counts is not None}
 
     def gaps(self, placement: Placement) -> Iterator[str]:
         """What could not be told about cgroups, each a sentence."""

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from oomsayer.kernel.badness import oom_score
 from oomsayer.kernel.era import Detection, detect
+from oomsayer.kernel.observed import OomCounts
 from oomsayer.kernel.snapshot import OOM_SCORE_ADJ_MIN, Memory, Snapshot, Task, Unkillable
 from oomsayer.node import cpustat, kcmp, meminfo, pidstat, pressure, swaps, sysctl, zoneinfo
-from oomsayer.node.files import number, read_if_there, read_record
+from oomsayer.node.files import keyed, number, read_if_there, read_record
 from oomsayer.node.namespace import same_pids
 from oomsayer.node.placement import MemcgReader, Place
 from oomsayer.node.processes import REFRESH, Process, ProcessTable, Unreadable, keep_open_default, pids
@@ -87,6 +88,14 @@ class Scanner:
     def oom_score(self, pid: int) -> int | None:
         """What the kernel shows in /proc/PID/oom_score, None where it can not be read."""
         return number(read_if_there(f"{pid}/oom_score", self._proc) or b"")
+
+    def oom_kills(self) -> int | None:
+        """How many processes this machine's OOM killer has taken since boot; None where it does not say."""
+        return keyed(read_if_there("vmstat", self._proc) or b"", b"oom_kill ")
+
+    def oom_counts(self, shot: Snapshot) -> dict[str, OomCounts]:
+        """What those memory cgroups of a snapshot that are still there have counted of OOMs, by path."""
+        return self._memcgs.oom_counts(shot.memcgs)
 
     def snapshot(self) -> Snapshot:
         """The machine as it is now. What could not be read is said in the snapshot's gaps.

@@ -1,0 +1,254 @@
+"""Was it right: every kill that agents report is counted once, named, and linked with its warning. Pure.
+
+The agent has held it against its own verdict (oomsayer.forecast.match). What is counted lives in the status
+of the OOMForecast, with the last kills by id: so it survives restarts, and nothing is counted twice.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+
+from oomsayer.api.forecast import (
+    MAX_LAST_KILLS,
+    MAX_PAST_RISKS,
+    ForecastVictim,
+    PastRisk,
+    Risk,
+    Scorecard,
+    ScoredKill,
+)
+from oomsayer.api.report import ReportedKill
+from oomsayer.controller.events import Subject, event_name, reason, subjects
+from oomsayer.controller.names import Names
+from oomsayer.controller.risk import Scope, scope
+from oomsayer.forecast.match import MissReason, Outcome
+from oomsayer.kernel.domain import Domain, DomainKind
+from oomsayer.kernel.observed import KillSource
+from oomsayer.kernel.snapshot import ROOT
+from oomsayer.kubelet.cgroups import Owner, owner
+
+PAST_RISK_SECONDS = 600
+"""How long after its end a risk is remembered: a kill is known a few seconds after the victim is gone."""
+
+SETTLED_SECONDS = 10
+"""How long a kill waits for its Event: by then the kubelet has said whether the container ended."""
+
+MOST_SKEW_SECONDS = 60
+"""How far a node's clock may be off ours."""
+
+UNSEEN_SECONDS = 60
+"""How long an agent has for telling of a kill that the kubelet has told of already."""
+
+_KILLED = 137
+"""Exit code of a container whose first process was killed: 128 + SIGKILL."""
+
+OUTCOME_COUNTS = {
+    Outcome.HIT: "hits",
+    Outcome.KILL_SET_HIT: "kill_set_hits",
+    Outcome.MISS: "misses",
+    Outcome.UNFORESEEN: "unforeseen",
+    Outcome.UNKNOWN: "unknown",
+}
+REASON_COUNTS = {
+    MissReason.NOT_SAMPLED_IN_TIME: "not_sampled_in_time",
+    MissReason.MARGIN_BELOW_PRECISION: "margin_below_precision",
+    MissReason.UNKNOWN_DOMAIN: "unknown_domain",
+    MissReason.UNEXPLAINED: "unexplained",
+}
+
+
+def new_kills(before: Scorecard | None, reported: Iterable[ReportedKill]) -> list[ReportedKill]:
+    """Those of a report that are not counted yet."""
+    counted = {kill.id for kill in before.last} if before else set()
+    return [kill for kill in reported if kill.id not in counted]
+
+
+def wanted(before: Scorecard | None, reported: Iterable[ReportedKill]) -> set[Owner]:
+    """The pods and containers that kills need names for."""
+    paths: set[str | None] = set()
+    for kill in new_kills(before, reported):
+        paths |= {kill.memcg, kill.domain, kill.foretold_memcg}
+    for scored in pending(before):
+        paths |= {scored.cgroup, scored.domain}
+    owners = {owner(path) for path in paths if path is not None}
+    return {whose for whose in owners if whose.pod_uid is not None}
+
+
+def pending(card: Scorecard | None) -> list[ScoredKill]:
+    """Kills that no Event has told of yet."""
+    return [kill for kill in card.last if not kill.announced] if card else []
+
+
+def due(kill: ScoredKill, now: datetime) -> float:
+    """Seconds until a kill's Event is to be written; 0 or less when it is due.
+
+    Its time is by the node's clock: one that is far ahead of ours is not waited for.
+    """
+    age = (now - kill.at).total_seconds()
+    return 0.0 if age < -MOST_SKEW_SECONDS else SETTLED_SECONDS - age
+
+
+def score(
+    before: Scorecard | None,
+    reported: Sequence[ReportedKill],
+    warnings: Sequence[Risk],
+    names: Names,
+    *,
+    node: Subject,
+    now: datetime,
+) -> Scorecard:
+    """The scorecard with the kills of a report.
+
+    Args:
+        before: what was counted.
+        reported: the kills of a report, old ones among them.
+        warnings: the risks that were announced, those that have ended lately included.
+        names: the node's pods.
+        node: the node.
+        now: when.
+    """
+    card = before or Scorecard(since=now.replace(microsecond=0))
+    fresh = [_scored(kill, warnings, names, node) for kill in new_kills(before, reported)]
+    since = max(card.since, now - timedelta(seconds=PAST_RISK_SECONDS))
+    fresh += _unseen((*card.last, *fresh), names, since, now)
+    known = tuple(kill if kill.announced else _named(kill, names) for kill in card.last)
+    counts = card.model_dump(include={"kills", "warned", *OUTCOME_COUNTS.values()})
+    reasons = card.miss_reasons.model_dump()
+    for kill in fresh:
+        counts["kills"] += 1
+        counts["warned"] += kill.warned_since is not None
+        counts[OUTCOME_COUNTS[kill.outcome]] += 1
+        if kill.reason is not None:
+            reasons[REASON_COUNTS[kill.reason]] += 1
+    right = counts["hits"] + counts["kill_set_hits"]
+    scored = right + counts["misses"]
+    return card.model_copy(
+        update={
+            **counts,
+            "right": f"{right}/{scored}" if scored else "",
+            "miss_reasons": card.miss_reasons.model_copy(update=reasons),
+            "last": (*known, *fresh)[-MAX_LAST_KILLS:],
+        }
+    )
+
+
+def past_risks(before: Iterable[PastRisk], ended: Iterable[Risk], now: datetime) -> tuple[PastRisk, ...]:
+    """The risks to remember: those that have just ended, and those not yet to be forgotten."""
+    oldest = now - timedelta(seconds=PAST_RISK_SECONDS)
+    kept = [risk for risk in before if risk.ended >= oldest]
+    new = [PastRisk(**risk.model_dump(), ended=now.replace(microsecond=0)) for risk in ended]
+    return tuple((*kept, *new)[-MAX_PAST_RISKS:])
+
+
+def with_kill(card: Scorecard, kill: ScoredKill) -> Scorecard:
+    """The scorecard with one of its last kills as it is now."""
+    return card.model_copy(update={"last": tuple(kill if k.id == kill.id else k for k in card.last)})
+
+
+def kills_subject(kill: ScoredKill, node: Subject) -> Subject:
+    """What a kill's Event is about: its pod, or the Node."""
+    namespace, slash, name = kill.pod.partition("/")
+    return Subject("Pod", name, namespace, kill.pod_uid) if slash else node
+
+
+def _scored(kill: ReportedKill, warnings: Sequence[Risk], names: Names, node: Subject) -> ScoredKill:
+    scored = ScoredKill(
+        id=kill.id,
+        at=kill.at,
+        source=kill.source,
+        pid=kill.pid,
+        comm=kill.comm,
+        oom_score_adj=kill.adj,
+        rss_bytes=kill.rss_bytes,
+        cgroup=kill.memcg,
+        domain=kill.domain,
+        deaths=kill.deaths,
+        outcome=kill.outcome,
+        reason=kill.reason,
+        foretold=_foretold(kill, names),
+        sampled_at=kill.sampled_at,
+    )
+    scored = _named(scored, names)
+    risk = _warning(scored, warnings)
+    if risk is None:
+        return scored
+    subject, _ = subjects(risk, node)
+    link = f"{subject.event_namespace}/{event_name(risk, reason(risk), subject)}" if risk.announced else ""
+    return scored.model_copy(update={"warning": link, "warned_since": risk.since})
+
+
+def _unseen(known: Sequence[ScoredKill], names: Names, since: datetime, now: datetime) -> list[ScoredKill]:
+    """Containers that ended by an OOM kill which no agent has told of: it did not run then.
+
+    By the reason alone a container would count that only had a sibling killed (cgroup v1).
+    """
+    latest = now - timedelta(seconds=UNSEEN_SECONDS)
+    return [
+        ScoredKill(
+            id=f"status-{container_id[:16]}",
+            at=ending.at,
+            source=KillSource.CONTAINER_STATUS,
+            pod=pod.full_name,
+            pod_uid=pod.uid,
+            container=pod.containers.get(container_id, ""),
+            container_id=container_id,
+            outcome=Outcome.UNFORESEEN,
+            exit_code=ending.exit_code,
+        )
+        for pod in names.pods.values()
+        for container_id, ending in pod.endings.items()
+        if (ending.reason, ending.exit_code) == ("OOMKilled", _KILLED)
+        and since < ending.at < latest
+        and not any(_same_end(kill, pod.uid, container_id, ending.at) for kill in known)
+    ]
+
+
+def _same_end(kill: ScoredKill, pod_uid: str, container_id: str, at: datetime) -> bool:
+    near = abs((kill.at - at).total_seconds()) <= MOST_SKEW_SECONDS
+    return kill.container_id == container_id or (kill.pod_uid == pod_uid and near)
+
+
+def _foretold(kill: ReportedKill, names: Names) -> ForecastVictim | None:
+    if kill.foretold_pid is None:
+        return None
+    place = names.place(kill.foretold_memcg or kill.memcg or ROOT)
+    return ForecastVictim(
+        pid=kill.foretold_pid,
+        comm=kill.foretold_comm,
+        pod=place.pod_name,
+        container=place.container,
+        margin_bytes=kill.margin_bytes,
+    )
+
+
+def _named(kill: ScoredKill, names: Names) -> ScoredKill:
+    """A kill with the names of its pod and domain, as far as they are known now."""
+    update: dict[str, object] = {}
+    if kill.cgroup is not None:
+        place = names.place(kill.cgroup)
+        if place.pod is not None or not kill.pod:
+            update |= {
+                "pod": place.pod_name,
+                "pod_uid": place.pod_uid,
+                "container": place.container or kill.container,
+                "container_id": place.container_id,
+            }
+        if place.pod is not None:
+            ending = place.pod.endings.get(place.container_id)
+            update["exit_code"] = ending.exit_code if ending else None
+    if kill.domain is not None:
+        kind = DomainKind.NODE if kill.domain == ROOT else DomainKind.MEMCG
+        update["domain_name"] = names.domain(Domain(kind, kill.domain, 1))[1]
+    return kill.model_copy(update=update)
+
+
+def _warning(kill: ScoredKill, warnings: Iterable[Risk]) -> Risk | None:
+    """The risk that this kill was the end of: the latest that had begun for its container, or its process."""
+    found = [risk for risk in warnings if risk.since <= kill.at and _about(risk, kill)]
+    return max(found, key=lambda risk: risk.since, default=None)
+
+
+def _about(risk: Risk, kill: ScoredKill) -> bool:
+    if not risk.pod_uid:
+        return not kill.pod_uid and (risk.domain, risk.comm) == (kill.domain, kill.comm)
+    same_pod = risk.pod_uid == kill.pod_uid
+    return same_pod and (scope(risk.domain) is Scope.NODE or risk.container == kill.container)

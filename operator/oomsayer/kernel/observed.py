@@ -1,0 +1,388 @@
+"""Which kills of the OOM killer lie between two looks at a node: from its log, and from what it counts.
+
+/proc/vmstat counts every kill of the machine, memory.events those of a cgroup and of all below it, gone ones
+too. So the counters tell for certain in which cgroup somebody was killed, and with it the pod and container,
+also where only a child died. Who it was they do not say: that is told where as many processes are gone as
+were killed, and else left open, since a process may have ended of itself. A forecast has no say in it.
+
+The log names the process. Where the reader is in a nested node, the log's pids and paths are those of the
+machine around it: paths are known again by their ends, processes by name, oom_score_adj and memory.
+
+Source: __oom_kill_process() and oom_kill_process() in mm/oom_kill.c; mem_cgroup_oom() and
+memcg_memory_event() in mm/memcontrol.c.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from oomsayer.kernel.domain import within
+from oomsayer.kernel.oomlog import OomKill
+from oomsayer.kernel.snapshot import ROOT, Snapshot, Task, parent_path
+
+_FAR_AHEAD = 2
+"""How many times the memory of another is more than what growth between two samples explains."""
+
+
+class KillSource(StrEnum):
+    """How a kill became known."""
+
+    KERNEL_LOG = "KernelLog"
+    COUNTERS = "Counters"
+    CONTAINER_STATUS = "ContainerStatus"
+    """No agent has seen it; the kubelet says that the container ended by an OOM kill."""
+
+
+@dataclass(frozen=True, slots=True)
+class OomCounts:
+    """What one memory cgroup has counted since it was made; None where this kernel does not say.
+
+    Attributes:
+        inode: of its directory: another one means another cgroup of that name.
+        oom: OOMs of its own limit.
+        oom_below: those of the cgroups below it too, gone ones included.
+        oom_kill: processes killed in it, on v2 below it too.
+        oom_group_kill: the same for groups that died as one.
+    """
+
+    inode: int
+    oom: int | None = None
+    oom_below: int | None = None
+    oom_kill: int = 0
+    oom_group_kill: int | None = None
+
+
+Counts = Mapping[str, OomCounts]
+"""By path of the memory cgroup."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One look at a node: who was there, and what had been counted."""
+
+    snapshot: Snapshot
+    counts: Counts
+    kills: int
+    """All kills of the machine, from /proc/vmstat."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedKill:
+    """One choice of the OOM killer, or several that can not be told apart.
+
+    Attributes:
+        source: how it became known.
+        memcg: path of the victim's memory cgroup; None where that is not known.
+        domain: path of the domain that ran out, "/" for the node; None where that is not known.
+        task: the process chosen, as it was last seen; None where it was never seen, or is not known.
+        pid: of the process chosen, in the reader's PID namespace; None where it is not known.
+        comm: its name, empty where it is not known.
+        oom_group: the cgroup that died as one, if any.
+        gone: pids of those who may be the victim or died with it, as far as they were seen.
+        times: how often a process was killed, by the counters or the log.
+        constraint: of the log: NONE, CPUSET, MEMORY_POLICY or MEMCG; empty where it was not printed.
+        rss_kb: what the victim held when it died, None without the log.
+        seconds: when, since boot by the log's clock; None without it.
+    """
+
+    source: KillSource
+    memcg: str | None
+    domain: str | None
+    task: Task | None = None
+    pid: int | None = None
+    comm: str = ""
+    oom_group: str | None = None
+    gone: frozenset[int] = frozenset()
+    times: int = 1
+    constraint: str = ""
+    rss_kb: int | None = None
+    seconds: float | None = None
+
+
+@dataclass(slots=True)
+class Paths:
+    """The paths of the kernel's log in those of the node.
+
+    Attributes:
+        prefix: what the log has in front of the node's paths: empty on a node that is the machine; None
+            in a nested node as long as it is not known.
+    """
+
+    prefix: str | None = ""
+
+    def inner(self, path: str, pod_paths: Iterable[str]) -> str | None:
+        """A path of the log as the node has it, None for one of another node.
+
+        A nested node has no way to see where it is. The first path that ends like that of a pod of its own
+        tells: a pod's path has its UID in it, so no other node of the machine has the like.
+        """
+        if self.prefix is None:
+            known = next((p for p in pod_paths if path.endswith(p)), None)
+            if known is None:
+                return None
+            self.prefix = path.removesuffix(known)
+        if path == self.prefix:
+            return ROOT
+        return path.removeprefix(self.prefix) if path.startswith(f"{self.prefix}/") else None
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """What lies between two looks.
+
+    Attributes:
+        before: the look before any of the kills.
+        now: the look after all of them, when those killed have had time to go.
+        noticed: the counters as they were when the kills were noticed: a cgroup may be gone since.
+    """
+
+    before: Look
+    now: Look
+    noticed: Counts = field(default_factory=dict)
+
+    def gone(self) -> list[Task]:
+        """Who was there before, and is no more, or is on its way out."""
+        alive = {(t.pid, t.start_time) for t in self.now.snapshot.tasks if not t.in_flight}
+        return [t for t in self.before.snapshot.tasks if (t.pid, t.start_time) not in alive]
+
+
+def observe(
+    interval: Interval, logged: Sequence[OomKill], paths: Paths, pod_paths: Sequence[str]
+) -> list[ObservedKill]:
+    """The kills in an interval: those that the log tells, and those of cgroups that it is silent about.
+
+    Args:
+        interval: the two looks.
+        logged: the kills of the kernel's log in that time, empty where it is not read.
+        paths: how the log's paths read on this node; learns.
+        pod_paths: the paths of the node's pods and containers.
+    """
+    gone = interval.gone()
+    told = list(_from_log(interval, gone, logged, paths, pod_paths))
+    counted = _Counted(interval)
+    kills = list(told)
+    for place, times in counted.places():
+        if not any(kill.memcg is not None and counted.place_of(kill.memcg) == place for kill in told):
+            kills += _from_counters(interval, counted, gone, place, times)
+    if not kills and interval.before.snapshot.initial_pid_namespace:
+        missing = interval.now.kills - interval.before.kills - counted.total()
+        if missing > 0:
+            kills.append(ObservedKill(KillSource.COUNTERS, None, None, times=missing))
+    return kills
+
+
+def settled(interval: Interval, logged: Sequence[OomKill] | None) -> bool:
+    """Whether all that is to be seen of the kills shows: the log has told of each, or as many are gone.
+
+    A group's victim may be counted twice. The counters of a nested node's machine are no measure for its log.
+
+    Args:
+        interval: the two looks.
+        logged: the kills of the kernel's log in that time, None where it is not read.
+    """
+    counted = _Counted(interval)
+    if interval.before.snapshot.initial_pid_namespace and logged is not None:
+        lines = sum(len(kill.killed) + (kill.oom_group is not None) for kill in logged)
+        return lines >= interval.now.kills - interval.before.kills
+    gone = [counted.place_of(task.memcg) for task in interval.gone()]
+    return all(gone.count(place) >= times - (counted.groups(place) > 0) for place, times in counted.places())
+
+
+def _from_log(
+    interval: Interval,
+    gone: Sequence[Task],
+    logged: Sequence[OomKill],
+    paths: Paths,
+    pod_paths: Sequence[str],
+) -> Iterator[ObservedKill]:
+    nested = not interval.before.snapshot.initial_pid_namespace
+    tasks = {task.pid: task for task in interval.before.snapshot.tasks}
+    for kill in logged:
+        memcg = None if kill.memcg is None else paths.inner(kill.memcg, pod_paths)
+        if nested and memcg is None:
+            continue
+        task = _paired(kill, memcg, gone, logged) if nested else tasks.get(kill.pid)
+        if memcg is None and task is not None:
+            memcg = task.memcg
+        domain = kill.domain
+        # "/" is the machine, unless a cgroup is named so.
+        if domain is not None and (domain != ROOT or kill.constraint == "MEMCG"):
+            domain = paths.inner(domain, pod_paths)
+        dead = frozenset(kill.killed)
+        if nested:
+            dead = frozenset(t.pid for t in gone if t.memcg == memcg)
+        yield ObservedKill(
+            KillSource.KERNEL_LOG,
+            memcg,
+            domain,
+            task,
+            task.pid if task else None if nested else kill.pid,
+            kill.comm,
+            None if kill.oom_group is None else paths.inner(kill.oom_group, pod_paths),
+            dead,
+            max(len(kill.killed), 1),
+            kill.constraint,
+            kill.rss_kb,
+            kill.seconds,
+        )
+
+
+def _paired(kill: OomKill, memcg: str | None, gone: Sequence[Task], logged: Sequence[OomKill]) -> Task | None:
+    """The process of a nested node that the log's outer pid stands for.
+
+    Of as many as are gone from that cgroup under that name and oom_score_adj, the one that is as big among
+    them as the log's is among those that it names; None where there are more or fewer of them.
+    """
+
+    def like(other: OomKill) -> bool:
+        named = (other.memcg, other.comm, other.oom_score_adj)
+        return named == (kill.memcg, kill.comm, kill.oom_score_adj)
+
+    same = sorted((k for k in logged if like(k)), key=lambda k: k.rss_kb or 0)
+    here = [
+        t
+        for t in gone
+        if t.memcg == memcg and t.comm == kill.comm and kill.oom_score_adj in (None, t.oom_score_adj)
+    ]
+    if len(here) != len(same):
+        return None
+    return sorted(here, key=lambda t: t.rss_pages)[same.index(kill)]
+
+
+class _Counted:
+    """What the cgroups counted in an interval, each by itself."""
+
+    def __init__(self, interval: Interval) -> None:
+        self._before = interval.before
+        self.now = {**interval.noticed, **interval.now.counts}
+        self._hierarchical = interval.now.snapshot.cgroup_version == 2  # noqa: PLR2004 - cgroup v2
+
+    def places(self) -> Iterator[tuple[str, int]]:
+        """Where processes were killed, and how many: a cgroup, for itself and those below that are gone."""
+        for path in sorted(self.now):
+            times = self._own(path, "oom_kill")
+            if times > 0:
+                yield path, times
+
+    def total(self) -> int:
+        """All of them."""
+        return sum(times for _, times in self.places())
+
+    def groups(self, place: str) -> int:
+        """How often a group died there as one."""
+        return self._own(place, "oom_group_kill")
+
+    def place_of(self, memcg: str) -> str:
+        """The cgroup whose counters speak for a memory cgroup: its own, or the nearest above that is left."""
+        while memcg not in self.now and memcg != ROOT:
+            memcg = parent_path(memcg)
+        return memcg
+
+    def domain(self, memcg: str, place: str) -> str | None:
+        """The domain that a victim in `memcg` fell to: the cgroup above whose own limit saw an OOM."""
+        if not self._hierarchical:
+            return None
+        above = [path for path in self.now if within(memcg, path) and path != ROOT]
+        found = [path for path in above if self._ooms(path) > 0]
+        if found:
+            return found[0] if len(found) == 1 else None
+        if self._own(place, "oom_below") > 0:
+            limited = [
+                m.path
+                for m in self._before.snapshot.memcgs.values()
+                if m.limited and within(memcg, m.path) and m.path not in self.now
+            ]
+            return limited[0] if len(limited) == 1 else None
+        return ROOT if all(self.now[path].oom is not None for path in above) else None
+
+    def _ooms(self, path: str) -> int:
+        """OOMs of a cgroup's own limit since the sample before, or the last kill where that has none."""
+        count = self.now[path].oom
+        if count is None:
+            return 0
+        memcg = self._before.snapshot.memcgs.get(path)
+        if memcg is not None and memcg.inode == self.now[path].inode and memcg.events is not None:
+            return count - (memcg.events.oom or 0)
+        return count - (self._at_first(path).oom or 0)
+
+    def _own(self, path: str, what: str) -> int:
+        """How much a count has risen in a cgroup itself and in those below it that are gone."""
+        rise = self._rise(path, what)
+        if self._hierarchical:
+            rise -= sum(self._rise(p, what) for p in self.now if p != path and parent_path(p) == path)
+        return max(rise, 0)
+
+    def _rise(self, path: str, what: str) -> int:
+        return (getattr(self.now[path], what) or 0) - (getattr(self._at_first(path), what) or 0)
+
+    def _at_first(self, path: str) -> OomCounts:
+        """A cgroup's counts before; one that was not there began at nothing."""
+        before = self._before.counts.get(path)
+        same = before is not None and before.inode == self.now[path].inode
+        return before if before is not None and same else OomCounts(self.now[path].inode)
+
+
+def _from_counters(
+    interval: Interval, counted: _Counted, gone: Iterable[Task], place: str, times: int
+) -> Iterator[ObservedKill]:
+    suspects = [task for task in gone if counted.place_of(task.memcg) == place]
+    homes = {task.memcg for task in suspects}
+    memcg = homes.pop() if len(homes) == 1 else place
+    domain = counted.domain(memcg, place)
+    pids = frozenset(task.pid for task in suspects)
+    if counted.groups(place):
+        group = _topmost_group(memcg, domain or ROOT, interval.before.snapshot)
+        victim = suspects[0] if len(suspects) == 1 else None
+        yield _counted_kill(memcg, domain, victim, pids, times, group=group)
+    elif len(suspects) == times and not any(_outranked(task, interval) for task in suspects):
+        for task in suspects:
+            yield _counted_kill(task.memcg, domain, task, frozenset({task.pid}))
+    else:
+        yield _counted_kill(memcg, domain, None, pids, times)
+
+
+def _outranked(suspect: Task, interval: Interval) -> bool:
+    """Whether somebody who is still there was far ahead of it in every domain.
+
+    Then it has probably ended of itself, and the one killed came and went between two samples.
+    """
+    alive = {(t.pid, t.start_time) for t in interval.now.snapshot.tasks}
+    return any(
+        other.memcg == suspect.memcg
+        and other.oom_score_adj >= suspect.oom_score_adj
+        and other.unkillable is None
+        and _pages(other) > _FAR_AHEAD * _pages(suspect)
+        and (other.pid, other.start_time) in alive
+        for other in interval.before.snapshot.tasks
+    )
+
+
+def _pages(task: Task) -> int:
+    return task.rss_pages + task.swap_pages
+
+
+def _counted_kill(
+    memcg: str,
+    domain: str | None,
+    task: Task | None,
+    gone: frozenset[int],
+    times: int = 1,
+    *,
+    group: str | None = None,
+) -> ObservedKill:
+    pid, comm = (None, "") if task is None else (task.pid, task.comm)
+    return ObservedKill(KillSource.COUNTERS, memcg, domain, task, pid, comm, group, gone, times)
+
+
+def _topmost_group(memcg: str, domain: str, snapshot: Snapshot) -> str | None:
+    """The topmost cgroup with memory.oom.group between a victim and its domain."""
+    group = None
+    path = memcg
+    while path != ROOT:
+        known = snapshot.memcgs.get(path)
+        if known is not None and known.oom_group:
+            group = path
+        if path == domain:
+            break
+        path = parent_path(path)
+    return group
