@@ -12,7 +12,7 @@ NAME = "oomsayer"
 _LOAD_SECONDS = 900
 _ASK_SECONDS = 300
 # Prints the outermost pid of a node's process: $1 is the node's container, $2 the pid there.
-_OUTER_PID = r"""
+OUTER_PID = r"""
 statuses=$(grep -lE "^NSpid:[[:space:]]+[0-9]+[[:space:]]+$2([[:space:]]|\$)" /proc/[0-9]*/status 2>/dev/null)
 for status in $statuses; do
 	process=${status%/status}
@@ -73,7 +73,7 @@ class Cluster:
 
         A node has a PID namespace of its own; the log prints those of the outermost.
         """
-        script = ["sh", "-c", _OUTER_PID, "sh", self._inspect(node, "{{.Id}}"), str(pid)]
+        script = ["sh", "-c", OUTER_PID, "sh", self._inspect(node, "{{.Id}}"), str(pid)]
         found = self.run(script).stdout.split()
         return int(found[0]) if found else None
 

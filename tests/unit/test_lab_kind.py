@@ -1,13 +1,14 @@
 """kind in the lab: its configuration, and one clear message for each thing that is missing or in the way."""
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 from lab import cache, providers
 from lab.errors import LabError
-from lab.kind import configuration, vm
+from lab.kind import cluster, configuration, vm
 from lab.kind.host import KindProvider
 from lab.kind.vm import KindVmProvider
 from lab.native.provider import NativeProvider
@@ -155,3 +156,24 @@ def test_too_little_memory_for_the_machine_is_said_with_both_numbers(tmp_path: P
     meminfo.write_text("MemTotal: 8000000 kB\nMemAvailable:    1048576 kB\n")
     with pytest.raises(LabError, match=r"needs \d+ MiB of memory and 1024 MiB are available"):
         vm.require_memory(meminfo)
+
+
+def test_the_outer_pid_of_a_nodes_process_is_found() -> None:
+    """A process in a PID namespace of its own stands for a node's; "0::" is in all cgroup files."""
+    nested = ["unshare", "--user", "--pid", "--fork", "--kill-child", "sh", "-c", "echo here; exec sleep 60"]
+    with subprocess.Popen(nested, stdout=subprocess.PIPE) as outside:
+        assert outside.stdout is not None
+        outside.stdout.readline()
+        children = Path(f"/proc/{outside.pid}/task/{outside.pid}/children").read_text().split()
+        found = [
+            subprocess.run(
+                ["sh", "-c", cluster.OUTER_PID, "sh", container, "1"],
+                capture_output=True,
+                text=True,
+                check=False,
+            ).stdout.split()
+            for container in ("0::", "no such container")
+        ]
+        outside.kill()
+    assert children[0] in found[0]
+    assert found[1] == []
