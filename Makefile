@@ -68,6 +68,8 @@ test-unit: setup ## The daily loop (seconds)
 test-lab: setup ## Real nodes, real kubelets, real kernels (needs root and apt; caches in $(CACHE))
 	@$(VENV)/python -m lab --provider native prepare
 	@$(VENV)/python -m pytest tests/cluster tests/kernel
+	@$(VENV)/python -m lab --provider kind prepare
+	@$(VENV)/python -m pytest tests/kind
 
 .PHONY: test-kernel
 test-kernel: setup ## Real kernels alone (KERNELS="6.12" SCENARIOS=3 SEED=7 for a short form)

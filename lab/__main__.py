@@ -6,9 +6,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lab import cache, demo, image, providers, tools
+from lab import binaries, cache, demo, image, providers, tools
 from lab.errors import LabError
-from lab.native import binaries
 from lab.native.controlplane import ControlPlane
 from lab.provider import Provider
 

@@ -33,6 +33,7 @@ class Config:
     environment: Mapping[str, str] = field(default_factory=dict)
     user: str = ""
     directory: str = "/"
+    stop_signal: str = "SIGTERM"
 
 
 def write_layer(out: Path, entries: Iterable[Entry]) -> None:
@@ -81,6 +82,7 @@ def write_image(out: Path, reference: str, layers: Sequence[Path], config: Confi
             "Env": [f"{name}={value}" for name, value in config.environment.items()],
             "User": config.user,
             "WorkingDir": config.directory,
+            "StopSignal": config.stop_signal,
         },
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}" for digest in digests]},
     }

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from lab import cache, image, tools
+from lab import cache, image, rollout, tools
 from lab.errors import LabError
 from lab.process import capture
 from lab.progress import say, wait_until
@@ -46,9 +46,10 @@ class Demo:
         self._wait("the warning", self._warnings)
         self.show("get", "events", "-n", EXAMPLES, "--field-selector", "reason=OOMRisk")
         before = len(self._kills(node))
+        expected = self._as_the_kernel_names_it(node, domain)
         say("worker-2 leaks into shared memory until the container is full")
         self.kubectl("-n", EXAMPLES, "exec", "deploy/leaky", "--", "python3", "-c", _LEAK)
-        self._compare(domain, node, before)
+        self._compare(domain, node, before, expected)
         say(f"look around: export KUBECONFIG={self.provider.kubeconfig}; `make demo-down` takes it all away")
 
     def clear(self) -> None:
@@ -95,11 +96,12 @@ class Demo:
             [
                 *(str(tools.tool("helm")), "--kubeconfig", str(self.provider.kubeconfig)),
                 *("upgrade", "--install", "oomsayer", str(image.REPOSITORY / "charts" / "oomsayer")),
-                *("--namespace", NAMESPACE, "--create-namespace", "--timeout", "7m", "--wait"),
+                *("--namespace", NAMESPACE, "--create-namespace"),
                 *("--set", f"image.repository={repository},image.tag={tag}"),
             ],
             timeout=_PATIENCE_SECONDS,
         )
+        rollout.wait(self.provider.kubeconfig, NAMESPACE, seconds=_PATIENCE_SECONDS)
 
     def _examples(self, reference: str) -> None:
         say("starting the examples")
@@ -112,9 +114,7 @@ class Demo:
             input=manifests.replace("image: oomsayer:0.1.0", f"image: {reference}"),
             text=True, check=True, stdout=subprocess.DEVNULL,
         )  # fmt: skip
-        self.kubectl(
-            "-n", EXAMPLES, "rollout", "status", "deploy/leaky", f"--timeout={_PATIENCE_SECONDS:.0f}s"
-        )
+        rollout.wait(self.provider.kubeconfig, EXAMPLES, seconds=_PATIENCE_SECONDS)
 
     def _forecast(self) -> tuple[str, Json]:
         """The node of the leaky container, and the verdict for the pod, once all its processes are in it."""
@@ -143,7 +143,14 @@ class Demo:
             return []  # its kernel log is out of reach from here
         return oom_kills(self.provider.kernel_log(node).splitlines())
 
-    def _compare(self, domain: Json, node: str, before: int) -> None:
+    def _as_the_kernel_names_it(self, node: str, domain: Json) -> tuple[int | None, str] | None:
+        """Pid of the victim and path of the domain in the kernel log, where that is in reach."""
+        if self.provider.name == "existing":
+            return None
+        pid = self.provider.kernel_pid(node, domain["victim"]["pid"])
+        return pid, self.provider.kernel_path(node, domain["path"])
+
+    def _compare(self, domain: Json, node: str, before: int, expected: tuple[int | None, str] | None) -> None:
         victim = domain["victim"]
         foretold = f"{victim['comm']} (pid {victim['pid']}) of {victim['pod']}/{victim['container']}"
         if self.provider.name == "existing":
@@ -155,9 +162,11 @@ class Demo:
         log = self.provider.kernel_log(node).splitlines()
         line = next(line for line in reversed(log) if "oom-kill:constraint" in line)
         print(f"\nforetold: {foretold} in {domain['path']}")
+        if expected != (victim["pid"], domain["path"]) and expected is not None:
+            print(f"          which its kernel knows as pid {expected[0]} in {expected[1]}")
         print(f"kernel:   {kill.comm} (pid {kill.pid}) in {kill.domain}")
         print(f"its log:  {line}\n", flush=True)
-        if (kill.pid, kill.domain) != (victim["pid"], domain["path"]):
+        if (kill.pid, kill.domain) != expected:
             raise LabError("the kernel chose otherwise: please report this with the lines above")
         say("the kernel took the process that was foretold")
 

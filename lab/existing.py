@@ -71,6 +71,14 @@ class ExistingProvider:
         del argv, stdin, timeout
         raise LabError(f"no shell on {node}: the cluster is not the lab's")
 
+    def kernel_pid(self, node: str, pid: int) -> int | None:
+        """See Provider."""
+        raise LabError(f"no kernel's view of pid {pid} on {node}: the cluster is not the lab's")
+
+    def kernel_path(self, node: str, path: str) -> str:
+        """See Provider."""
+        raise LabError(f"no kernel's view of {path} on {node}: the cluster is not the lab's")
+
     def kernel_log(self, node: str) -> str:
         """See Provider."""
         raise LabError(f"no kernel log of {node}: the cluster is not the lab's")

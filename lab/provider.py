@@ -48,5 +48,11 @@ class Provider(Protocol):
     ) -> "subprocess.CompletedProcess[str]":
         """Run a command on a node as root, outside all pods. `timeout` is in seconds."""
 
+    def kernel_pid(self, node: str, pid: int) -> int | None:
+        """The pid that the kernel log gives to a process which is `pid` on the node; None if it is gone."""
+
+    def kernel_path(self, node: str, path: str) -> str:
+        """The path that the kernel log gives to a cgroup which is at `path` on the node."""
+
     def kernel_log(self, node: str) -> str:
         """Everything that the node's kernel has said since boot, a message a line, as far as it is kept."""

@@ -13,9 +13,9 @@ from pathlib import Path
 from lab import cache, packages
 from lab.errors import LabError
 from lab.kernels.debian import Suite, module_files
-from lab.native.cpio import Member, write_archive
 from lab.process import capture
 from lab.progress import say
+from lab.qemu.cpio import Member, write_archive
 
 KERNELS: Mapping[str, str] = {"5.10": "bullseye", "6.1": "bookworm", "6.12": "trixie", "7": "forky"}
 """The kernels under test, and the Debian release that carries each. "7" is the newest 7.x."""

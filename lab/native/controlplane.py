@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.native import binaries, ports
+from lab import binaries, ports
 from lab.native.pki import Authority, KeyPair
 from lab.process import Daemon, stop_all
 from lab.progress import say, tail, wait_until

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from lab.errors import LabError
 from lab.native.controlplane import HOST_FROM_NODES, POD_RANGE
 from lab.native.pki import Authority
-from lab.native.vm import Machine
+from lab.qemu.machine import Machine
 
 _CLUSTER_DNS = "10.96.0.10"
 _JOIN_SECONDS = 60

@@ -11,15 +11,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lab import archive as archives
-from lab import cache, image, packages, tools
+from lab import binaries, cache, image, packages, tools
 from lab.errors import LabError
-from lab.native import binaries, nodeimage
+from lab.native.booted import HARDWARE, booted_node
 from lab.native.controlplane import ControlPlane
 from lab.native.join import Place, join
-from lab.native.nodeimage import NodeImage
-from lab.native.vm import BootedImage, Machine, booted_image
-from lab.process import capture, stop_all
-from lab.progress import say, tail, wait_until
+from lab.process import stop_all
+from lab.progress import say, tail
+from lab.qemu.image import MachineImage
+from lab.qemu.machine import Machine, SavedMachine
+from lab.readiness import wait_ready
 
 _PROGRAMS = (
     "qemu-system-x86_64",
@@ -32,7 +33,6 @@ _PROGRAMS = (
     "gcc",
     "unshare",
 )
-_READY_SECONDS = 300
 _MAX_NODES = 9
 _IMPORT_SECONDS = 600
 
@@ -109,6 +109,15 @@ class NativeProvider:
         """See Provider."""
         return self._machine(node).shell(shlex.join(argv), stdin=stdin, timeout=timeout)
 
+    def kernel_pid(self, node: str, pid: int) -> int | None:
+        """See Provider; a node is a machine of its own."""
+        return pid if self.node_shell(node, ["test", "-d", f"/proc/{pid}"]).returncode == 0 else None
+
+    def kernel_path(self, node: str, path: str) -> str:
+        """See Provider; a node is a machine of its own."""
+        del node
+        return path
+
     def kernel_log(self, node: str) -> str:
         """See Provider."""
         return self._machine(node).console.read_text(errors="replace").replace("\r", "")
@@ -125,7 +134,7 @@ class NativeProvider:
     def _record(self) -> Path:
         return self.directory / "cluster.json"
 
-    def _start(self, booted: BootedImage, places: Sequence[Place]) -> None:
+    def _start(self, booted: SavedMachine, places: Sequence[Place]) -> None:
         machines = [self._machine_at(booted.image, place) for place in places]
         self._machine_directory.mkdir(parents=True)
         say("starting the control plane")
@@ -138,13 +147,13 @@ class NativeProvider:
             join(machine, place, len(places), self._control_plane.authority, api_port)
         self._record.write_text(json.dumps({"nodes": len(places), "image": str(booted.image.directory)}))
 
-    def _machine_at(self, node_image: NodeImage, place: Place) -> Machine:
-        return Machine(node_image, self._machine_directory, place.name, place.host_address)
+    def _machine_at(self, node_image: MachineImage, place: Place) -> Machine:
+        return Machine(node_image, HARDWARE, self._machine_directory, place.name, place.host_address)
 
     def _recorded(self) -> list[Machine]:
         try:
             record = json.loads(self._record.read_text())
-            count, node_image = int(record["nodes"]), NodeImage(Path(record["image"]))
+            count, node_image = int(record["nodes"]), MachineImage(Path(record["image"]))
         except (OSError, ValueError, KeyError):
             return []
         return [self._machine_at(node_image, Place(number)) for number in range(1, count + 1)]
@@ -162,31 +171,25 @@ class NativeProvider:
 
     def _wait_ready(self) -> None:
         machines = self._machines()
-        kubectl = tools.kubectl(self._control_plane.kubeconfig)
-        names = {machine.name for machine in machines}
-        say(f"waiting for {', '.join(sorted(names))} to be Ready")
 
-        def ready() -> bool:
+        def require() -> None:
             for machine in machines:
                 machine.daemon.require()
-            try:
-                return _ready_nodes(capture([*kubectl, "get", "nodes", "--output", "json"])) >= names
-            except LabError:
-                return False
 
         def hint() -> str:
             return "\n".join(f"{each.name}'s console:\n{tail(each.console)}" for each in machines)
 
-        wait_until("the nodes' start", ready, seconds=_READY_SECONDS, every=1, hint=hint)
-        say(f"{len(names)} nodes are Ready")
+        wait_ready(
+            self._control_plane.kubeconfig, [each.name for each in machines], require=require, hint=hint
+        )
 
 
-def _booted() -> BootedImage:
+def _booted() -> SavedMachine:
     """What nodes start from, made when absent."""
     if os.geteuid() != 0:
         raise LabError("the native cluster needs root, to make the nodes' disks: run the same with sudo")
     packages.require(_PROGRAMS)
-    return booted_image(nodeimage.node_image())
+    return booted_node()
 
 
 def _import_image(machine: Machine, archive: Path) -> None:
@@ -198,12 +201,3 @@ def _import_image(machine: Machine, archive: Path) -> None:
     archives.write_oci(archive, sent, without=frozenset(listed.stdout.split()))
     machine.read_file(sent, "ctr -n k8s.io images import -", _IMPORT_SECONDS)
     sent.unlink()
-
-
-def _ready_nodes(listing: str) -> set[str]:
-    return {
-        item["metadata"]["name"]
-        for item in json.loads(listing)["items"]
-        for condition in item["status"].get("conditions", [])
-        if condition["type"] == "Ready" and condition["status"] == "True"
-    }

@@ -5,14 +5,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from lab import image
+from lab import image, ports
+from lab.binaries import kubernetes_version
 from lab.errors import LabError
-from lab.native import ports
-from lab.native.binaries import kubernetes_version
-from lab.native.cpio import Member, write_archive
 from lab.native.join import Place, kubelet_configuration, pod_network
 from lab.native.pki import Authority
 from lab.packages import mirror
+from lab.qemu.cpio import Member, write_archive
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

@@ -304,7 +304,9 @@ def _confidence(
         reasons.append("vm.oom_kill_allocating_task is set: the kernel kills whoever allocates")
     if node and not snapshot.initial_pid_namespace:
         confidence = Confidence.PARTIAL
-        reasons.append("nested node: processes outside this PID namespace are not seen")
+        reasons.append(
+            "nested node: it shares the machine's memory with processes that are not seen from here"
+        )
     dying = hierarchy.in_flight.get(domain.path)
     if dying is not None:
         confidence = Confidence.BLOCKED

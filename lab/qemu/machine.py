@@ -1,30 +1,25 @@
-"""QEMU machines: booting one, keeping it as it stood then, and going on from there as a node.
+"""QEMU machines: booting one, keeping it as it stood then, and going on from there.
 
-A node is not booted each time. One machine without a name is booted once for an image, until containerd has
-its images, and its memory is saved; every node starts from that memory and gets its name, address and keys
-then. It takes seconds, and no connection to a former cluster is left in it.
+Booting under emulation is slow, going on from a saved memory takes seconds. So what a machine is to be made
+ready for is done once, and saved; each use begins from there, on a disk of its own over the saved one.
 """
 
 import subprocess
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from lab import cache
+from lab import cache, ports
 from lab.errors import LabError
-from lab.native import ports, qmp
-from lab.native.nodeimage import NodeImage
 from lab.process import Daemon, capture
-from lab.progress import say, tail, wait_until
+from lab.progress import run_step, tail, wait_until
+from lab.qemu import qmp
+from lab.qemu.image import MachineImage
 
-KUBELET_PORT = 10250
 _SSH_PORT = 2222
-_MEMORY_MIB = 2048
 _CPUS = 2
-_BOOT_SECONDS = 300
 _UNPLUG_SECONDS = 60
-_BOOT_ADDRESS = "127.0.1.20"
-# The nodes' own network: every machine's second interface hears what any other sends there.
+# The machines' own network: every machine's second interface hears what any other sends there.
 _MESH = "230.0.0.1:23099"
 # Everything the kernel says goes to the serial console, whole: the file is what tests read OOM reports from.
 _KERNEL_ARGUMENTS = (
@@ -34,10 +29,26 @@ _KERNEL_ARGUMENTS = (
 
 
 @dataclass(frozen=True, slots=True)
-class BootedImage:
-    """A machine that has booted and stands still: the directory with its disk, its memory and its console."""
+class Hardware:
+    """What a machine is made of; one that is saved can go on with the same only.
 
-    image: NodeImage
+    Attributes:
+        memory_mib: its memory.
+        forwards: port on its loopback address here -> port inside; the shell's comes on top.
+        mesh: whether it has a second interface, in the machines' own network.
+    """
+
+    memory_mib: int
+    forwards: Mapping[int, int] = field(default_factory=dict)
+    mesh: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SavedMachine:
+    """A machine that stands still: the directory with its disk, its memory and its console."""
+
+    image: MachineImage
+    hardware: Hardware
     directory: Path
 
     @property
@@ -60,7 +71,8 @@ class BootedImage:
 class Machine:
     """A QEMU machine: its files `NAME.*` in a directory, and its loopback address on this machine."""
 
-    image: NodeImage
+    image: MachineImage
+    hardware: Hardware
     directory: Path
     name: str
     host_address: str
@@ -85,12 +97,22 @@ class Machine:
         _make_overlay(self.image.disk, "raw", disk)
         self._start(disk, [])
 
-    def resume(self, booted: BootedImage) -> None:
-        """Start the machine from the memory of one that has booted."""
+    def resume(self, saved: SavedMachine) -> None:
+        """Start the machine from the memory of one that was saved."""
         disk = self.directory / f"{self.name}.qcow2"
-        _make_overlay(booted.disk, "qcow2", disk)
-        self.console.write_bytes(booted.console.read_bytes())
-        self._start(disk, ["-incoming", f"exec:cat '{booted.state}'"])
+        _make_overlay(saved.disk, "qcow2", disk)
+        self.console.write_bytes(saved.console.read_bytes())
+        self._start(disk, ["-incoming", f"exec:cat '{saved.state}'"])
+
+    def settle(self) -> None:
+        """Wait until the machine has started all it starts, and have it hold no more than it needs.
+
+        Raises:
+            LabError: one of its services has failed.
+        """
+        done = self.shell("systemctl is-system-running --wait; sync; echo 3 > /proc/sys/vm/drop_caches")
+        if done.returncode != 0:
+            raise LabError(f"{self.name} is not well: {done.stderr or done.stdout}")
 
     def save(self, state: Path) -> None:
         """Write the machine's memory to a file, and end the machine."""
@@ -118,6 +140,14 @@ class Machine:
             done.stdout.decode(errors="replace"),
             done.stderr.decode(errors="replace"),
         )
+
+    def step(self, label: str, command: str, log: Path) -> None:
+        """Run a long shell command on the machine as root, and remind people that it is still at work.
+
+        Raises:
+            LabError: it failed; the text ends with the last lines of its output, which is in `log`.
+        """
+        run_step(label, [*self._ssh(), f"{{ {command}; }} 2>&1"], log=log)
 
     def read_file(self, file: Path, command: str, timeout: float) -> None:
         """Run a shell command on the machine with a file of this machine as its standard input.
@@ -171,25 +201,28 @@ class Machine:
         wait_until(what, succeeded, seconds=seconds, hint=lambda: f"{self.console}:\n{tail(self.console)}")
 
     def _start(self, disk: Path, arguments: Sequence[str]) -> None:
-        forwards = {KUBELET_PORT: KUBELET_PORT, _SSH_PORT: 22}
+        forwards = {**self.hardware.forwards, _SSH_PORT: 22}
         for port in forwards:
             ports.require(self.host_address, port)
         forward = ",".join(
             f"hostfwd=tcp:{self.host_address}:{port}-:{inside}" for port, inside in forwards.items()
         )
+        mesh: list[str | Path] = []
+        if self.hardware.mesh:
+            mesh = ["-netdev", f"socket,id=mesh,mcast={_MESH},localaddr=127.0.0.1",
+                    "-device", "virtio-net-pci,netdev=mesh"]  # fmt: skip
         self._monitor.unlink(missing_ok=True)
         # /dev/kvm may exist and yet hang, so the processor is always emulated.
         self.daemon.start(
             ["qemu-system-x86_64", "-name", self.name, "-accel", "tcg,thread=multi", "-cpu", "max",
-             "-smp", str(_CPUS), "-m", str(_MEMORY_MIB), "-display", "none", "-no-reboot",
+             "-smp", str(_CPUS), "-m", str(self.hardware.memory_mib), "-display", "none", "-no-reboot",
              "-qmp", f"unix:{self._monitor.name},server=on,wait=off",
              "-chardev", f"file,id=console,path={self.console},append=on", "-serial", "chardev:console",
              "-kernel", self.image.kernel, "-initrd", self.image.initrd, "-append", _KERNEL_ARGUMENTS,
              "-drive", f"file={disk},if=virtio,cache=unsafe",
              "-netdev", f"user,id=outside,net=10.0.2.0/24,host=10.0.2.2,{forward}",
              "-device", "virtio-net-pci,netdev=outside",
-             "-netdev", f"socket,id=mesh,mcast={_MESH},localaddr=127.0.0.1",
-             "-device", "virtio-net-pci,netdev=mesh", "-device", "virtio-rng-pci", *arguments]
+             *mesh, "-device", "virtio-rng-pci", *arguments]
         )  # fmt: skip
 
     def _ssh(self) -> list[str]:
@@ -207,30 +240,42 @@ class Machine:
         return ["ssh", "-F", "none", *settings, "-p", str(_SSH_PORT), f"root@{self.host_address}"]
 
 
-def booted_image(image: NodeImage) -> BootedImage:
-    """The booted machine of an image, booted when absent: less than a minute, and as long again when busy."""
+def saved_machine(
+    name: str,
+    image: MachineImage,
+    hardware: Hardware,
+    *,
+    host_address: str,
+    ready: Callable[[Machine], None],
+    key: str = "",
+) -> SavedMachine:
+    """The saved machine of an image, booted and made ready when absent.
+
+    Args:
+        name: of the thing in the cache.
+        image: what it boots.
+        hardware: what it runs on.
+        host_address: its loopback address here meanwhile.
+        ready: brings the running machine to where it is to be saved.
+        key: over what `ready` makes it from beyond the image.
+    """
     # The state can be read back by the same QEMU only, started in the same way.
     version = capture(["qemu-system-x86_64", "--version"])
-    key = cache.key_of(image.directory.name, version, Path(__file__))
-    made = cache.artifact("node-booted", key, lambda out: _boot_once(image, out))
-    return BootedImage(image, made)
+    key = cache.key_of(image.directory.name, version, Path(__file__), repr(hardware), key)
 
+    def make(out: Path) -> None:
+        out.mkdir()
+        saved = SavedMachine(image, hardware, out)
+        machine = Machine(image, hardware, out, "machine", host_address)
+        try:
+            machine.boot(saved.disk)
+            ready(machine)
+            machine.settle()
+            machine.save(saved.state)
+        finally:
+            machine.daemon.stop()
 
-def _boot_once(image: NodeImage, out: Path) -> None:
-    out.mkdir()
-    booted = BootedImage(image, out)
-    machine = Machine(image, out, "machine", _BOOT_ADDRESS)
-    say("booting a node, once for all (QEMU without KVM: about a minute)")
-    try:
-        machine.boot(booted.disk)
-        machine.wait_for("the boot", "systemctl is-active containerd ssh", _BOOT_SECONDS)
-        say("saving the booted node")
-        settled = machine.shell("systemctl is-system-running --wait; sync; echo 3 > /proc/sys/vm/drop_caches")
-        if settled.returncode != 0:
-            raise LabError(f"the booted node is not well: {settled.stderr or settled.stdout}")
-        machine.save(booted.state)
-    finally:
-        machine.daemon.stop()
+    return SavedMachine(image, hardware, cache.artifact(name, key, make))
 
 
 def _make_overlay(backing: Path, form: str, out: Path) -> None:

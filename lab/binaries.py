@@ -1,4 +1,4 @@
-"""The programs of the control plane and the nodes: Kubernetes built from source, etcd from Debian."""
+"""The programs of clusters, built from source; the native control plane alone takes its etcd from Debian."""
 
 import os
 import re
@@ -11,9 +11,11 @@ from lab.errors import LabError
 from lab.process import capture
 from lab.progress import run_step
 
-MODULE = Path(__file__).resolve().parent.parent / "kubernetes"
+MODULE = Path(__file__).resolve().parent / "kubernetes"
 CONTROL_PLANE = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
 NODE = ("kubelet", "kube-proxy")
+# Those that are no command of Kubernetes itself.
+_PACKAGES = {"etcd": "go.etcd.io/etcd/server/v3", "kind": "sigs.k8s.io/kind"}
 # Without the version the API server panics at its start.
 _VERSION_SYMBOL = "k8s.io/component-base/version.gitVersion"
 # The first that fetches a newer release by itself.
@@ -30,7 +32,11 @@ def kubernetes_version() -> str:
 
 
 def kubernetes(programs: Sequence[str]) -> dict[str, Path]:
-    """Paths of Kubernetes programs, each built once for a go.mod; minutes for all of them the first time."""
+    """Paths of programs, each built once for a go.mod; minutes for all of Kubernetes the first time.
+
+    Args:
+        programs: commands of Kubernetes; also "kind", and the "etcd" that this Kubernetes is made for.
+    """
     go = _go()
     version = kubernetes_version()
     key = cache.key_of(MODULE / "go.mod", MODULE / "go.sum", version, _VERSION_SYMBOL)
@@ -44,10 +50,10 @@ def kubernetes(programs: Sequence[str]) -> dict[str, Path]:
 def _build(go: str, program: str, version: str, out: Path) -> None:
     out.mkdir()
     run_step(
-        f"building {program} {version} (the first one takes minutes)",
+        f"building {program} (the first one takes minutes)",
         [
             go, "build", "-ldflags", f"-s -w -X {_VERSION_SYMBOL}={version}", "-o", out / program,
-            f"k8s.io/kubernetes/cmd/{program}",
+            _PACKAGES.get(program, f"k8s.io/kubernetes/cmd/{program}"),
         ],
         log=cache.log_file(program),
         cwd=MODULE,

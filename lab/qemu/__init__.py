@@ -1,0 +1,1 @@
+"""QEMU machines: what they boot, and how to start, reach, save and go on with one."""

@@ -1,0 +1,51 @@
+"""A kind cluster for a test session, brought up when none is, and left up when one was."""
+
+import os
+import time
+from collections.abc import Iterator
+
+import pytest
+from lab import cache, providers
+from lab.provider import Provider
+from tests.cluster.installation import install, kubectl_of, load
+from tests.cluster.story import Kubectl, Stage, eventually
+
+_NODES = 3
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Provider]:
+    provider = providers.by_name("kind")
+    with cache.locked("lab"):
+        was_up = provider.running()
+        provider.up(_NODES)
+    yield provider
+    if not was_up and not os.environ.get("OOMSAYER_LAB_KEEP"):
+        with cache.locked("lab"):
+            provider.down()
+
+
+@pytest.fixture(scope="session")
+def kubectl(cluster: Provider) -> Kubectl:
+    return kubectl_of(cluster)
+
+
+@pytest.fixture(scope="session")
+def first_forecasts(cluster: Provider, kubectl: Kubectl) -> float:
+    """This checkout installed; the seconds from `helm install` to a forecast of every node."""
+    load(cluster)
+    began = time.monotonic()
+    install(cluster, kubectl)
+    nodes = {f"oomforecast.oomsayer.dev/{node}" for node in cluster.nodes()}
+    eventually(
+        "a forecast of every node",
+        lambda: set(kubectl("get", "oomforecasts", "--output", "name").split()) >= nodes,
+    )
+    return time.monotonic() - began
+
+
+@pytest.fixture
+def stage(cluster: Provider, kubectl: Kubectl, first_forecasts: float) -> Iterator[Stage]:  # noqa: ARG001
+    stage = Stage(cluster, kubectl)
+    yield stage
+    stage.clear(["--all", "-n", "default"])
