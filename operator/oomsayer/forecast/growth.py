@@ -21,7 +21,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, pairwise
 from math import inf, sqrt
-from statistics import median
 
 Point = tuple[float, float]
 """A moment in seconds and the demand then, in bytes."""
@@ -223,6 +222,13 @@ def sen(points: Sequence[Point]) -> tuple[float, float, float]:
     low = max(int((count - width) / 2), 0)
     high = min(int((count + width) / 2), count - 1)
     return slopes[low], median(slopes), slopes[high]
+
+
+def median(values: Iterable[float]) -> float:
+    """The middle of at least one value. `statistics` has it too, and needs four more modules in memory."""
+    ranked = sorted(values)
+    half = len(ranked) // 2
+    return ranked[half] if len(ranked) % 2 else (ranked[half - 1] + ranked[half]) / 2
 
 
 def _second_highest(steps: Iterable[float]) -> float:
