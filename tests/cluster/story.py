@@ -22,6 +22,8 @@ SETTLED_SECONDS = LONGEST_CALM_SECONDS + 5
 PATIENCE_SECONDS = 240.0
 """Emulated nodes are slow: a pod takes up to a minute."""
 
+_THRASHING = "/sys/kernel/mm/lru_gen/min_ttl_ms"
+
 FILL = "/fill"
 """Where each story pod has a tmpfs: unmapped pages there fill a domain and leave every badness alone."""
 
@@ -160,9 +162,15 @@ class Stage:
         return path
 
     def flood_node(self, node: str) -> None:
-        """Fill the node with unmapped pages, from a process never chosen, until somebody dies."""
+        """Fill the node with unmapped pages, from a process never chosen, until somebody dies.
+
+        An emulated node may otherwise read the same few pages of its programs again and again for minutes:
+        each is progress to reclaim. So the kernel is told to give up once it can not keep what was used
+        within the last second (Documentation/admin-guide/mm/multigen_lru.rst); it then chooses as ever.
+        """
         tool = self.memtool_on(node)
         script = (
+            f"echo 1000 > {_THRASHING} && "
             "mkdir -p /run/flood && mount -t tmpfs -o size=100% tmpfs /run/flood && "
             "systemd-run --quiet --collect --unit=story-flood --property=OOMScoreAdjust=-1000 "
             f"{tool} flood /run/flood/zeros say emptied"
@@ -171,7 +179,8 @@ class Stage:
         assert done.returncode == 0, done.stderr
 
     def dry_node(self, node: str) -> None:
-        stop = "systemctl stop story-flood story-host 2>/dev/null; umount /run/flood 2>/dev/null; true"
+        stop = "systemctl stop story-flood story-host 2>/dev/null; umount /run/flood 2>/dev/null; "
+        stop += f"echo 0 > {_THRASHING}"
         self.cluster.node_shell(node, ["sh", "-c", stop])
 
     def oom_score(self, node: str, pid: int) -> int:
