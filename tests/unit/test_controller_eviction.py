@@ -111,6 +111,7 @@ def test_a_report_without_working_sets_foretells_no_eviction() -> None:
 
 KUBELET = "the kubelet would evict pod shop/batch-0"
 KERNEL = "the kernel would kill batch (pid 300, pod shop/batch-0)"
+CALM = "memory is not growing"
 FASTER = "memory grows faster than 53Mi a second"
 TOO_LATE = "the OOM comes before its threshold of 400Mi is met"
 
@@ -126,6 +127,11 @@ TOO_LATE = "the OOM comes before its threshold of 400Mi is met"
             1000,
             f"{KERNEL} before {KUBELET}: {FASTER}, and the kubelet looks every 10 s",
         ),
+        (
+            (0, 0),
+            1000,
+            f"memory is not growing: if it were, {KUBELET}, or from 53Mi a second on {KERNEL} before",
+        ),
         (None, 1000, f"{KUBELET}, and if {FASTER} {KERNEL} before"),
         (
             None,
@@ -133,7 +139,7 @@ TOO_LATE = "the OOM comes before its threshold of 400Mi is met"
             f"{KERNEL} once the 200Mi left are used, before {KUBELET}: {TOO_LATE}",
         ),
     ],
-    ids=["slow", "hardly", "close", "fast", "unknown", "no room"],
+    ids=["slow", "hardly", "close", "fast", "calm", "unknown", "no room"],
 )
 def test_who_acts_first_is_said_in_a_sentence(
     growth: tuple[float, float] | None, free: int, summary: str

@@ -43,20 +43,27 @@ def _who_first(said: Eviction, outcome: Race, outlook: Outlook, names: Names) ->
     if not said.order:
         return f"the kubelet has no pod to evict, and {kernel}"
     kubelet = f"the kubelet would evict pod {said.order[0].pod}"
-    outrun = outcome.outrun_bytes_per_second
     if outcome.first is First.KUBELET:
         return f"{kubelet}{_when(outcome)}, before {kernel}"
     if outcome.first is First.EITHER:
         return f"{kubelet}{_when(outcome)} or {kernel}: which comes first is too close to tell"
-    if not outrun:
+    if not outcome.outrun_bytes_per_second:
         room = room_bytes(outlook.room)
         left = "" if room is None else f" once the {binary(room)} left are used"
         threshold = binary(said.threshold_bytes)
         return f"{kernel}{left}, before {kubelet}: the OOM comes before its threshold of {threshold} is met"
-    rate = f"{binary(int(outrun))} a second"
-    if outcome.first is First.KERNEL:
+    return _by_growth(
+        outcome.first, kubelet, kernel, f"{binary(int(outcome.outrun_bytes_per_second))} a second"
+    )
+
+
+def _by_growth(first: First, kubelet: str, kernel: str, rate: str) -> str:
+    """Where growth decides: above `rate` the kernel is faster."""
+    if first is First.KERNEL:
         why = f"memory grows faster than {rate}, and the kubelet looks every {MONITORING_SECONDS:.0f} s"
         return f"{kernel} before {kubelet}: {why}"
+    if first is First.NEITHER:
+        return f"memory is not growing: if it were, {kubelet}, or from {rate} on {kernel} before"
     return f"{kubelet}, and if memory grows faster than {rate} {kernel} before"
 
 
