@@ -17,6 +17,7 @@ from tests.unit.controller_node import (
     at,
     leak,
     node,
+    seen,
     task,
 )
 
@@ -26,10 +27,11 @@ from oomsayer.api.vocabulary import EventReason
 from oomsayer.controller.advice import amount, for_risks, subject
 from oomsayer.controller.drift import drift
 from oomsayer.controller.events import Subject, eviction_event
-from oomsayer.controller.eviction import NodeSide, eviction, findings, node_growth, wanted
+from oomsayer.controller.eviction import NodeSide, eviction, findings, growth_of, wanted
 from oomsayer.controller.names import Names, Pod
 from oomsayer.controller.policy import SILENT, Policies
 from oomsayer.controller.racenotes import why_evicted
+from oomsayer.forecast.growth import Growth
 from oomsayer.forecast.oomtime import OomTime, Trend
 from oomsayer.forecast.prospect import Watched
 from oomsayer.kernel.snapshot import ROOT, Memcg, Snapshot
@@ -69,7 +71,9 @@ def crowd(cart: int = 3000, batch: int = 200, available: int = 700, free: int = 
 def side(
     snapshot: Snapshot, growth: tuple[float, float] | None = None, config: KubeletConfig = CONFIG
 ) -> NodeSide:
-    return NodeSide(snapshot, PODS, config, at("/", snapshot, PODS), growth)
+    snapshot = replace(snapshot, memory=replace(snapshot.memory, active_file_bytes=0))
+    growths = {} if growth is None else {"/": Growth(growth[0], sum(growth) / 2, growth[1], 600.0, 0.0)}
+    return NodeSide(snapshot, PODS, config, seen(snapshot, PODS), Watched(growths))
 
 
 def told(
@@ -165,12 +169,20 @@ def test_when_the_kubelet_acts_is_told_as_moments() -> None:
     assert "in about 49 s" in old.summary
 
 
-def test_the_nodes_growth_is_what_was_watched_of_it() -> None:
+def test_a_domains_growth_is_what_was_watched_of_it() -> None:
     leaking = leak(1024)
     steady = replace(at("/", crowd(), PODS), time=OomTime(Trend.STEADY))
-    assert node_growth(Watched({"/": leaking}), steady) == (leaking.low, leaking.high)
-    assert node_growth(Watched(), steady) == (0.0, 0.0)
-    assert node_growth(Watched(), at("/", crowd(), PODS)) is None
+    assert growth_of(steady, Watched({"/": leaking})) == (leaking.low, leaking.high)
+    assert growth_of(steady, Watched()) == (0.0, 0.0)
+    assert growth_of(at("/", crowd(), PODS), Watched({KUBEPODS: leaking})) is None
+
+
+def test_where_kubepods_runs_out_first_it_is_the_place_of_the_race() -> None:
+    snapshot = crowd()
+    small = replace(snapshot.memcgs[KUBEPODS], max_bytes=3700 * MI, usage_bytes=3400 * MI)
+    said = told(replace(snapshot, memcgs={**snapshot.memcgs, KUBEPODS: small}))
+    assert (said.signal, said.available_bytes) == ("allocatableMemory.available", 500 * MI)
+    assert said.outrun_bytes_per_second == 400 * MI // 13
 
 
 # --- the kernel takes the better pod ----------------------------------------------------------------

@@ -11,6 +11,7 @@ from oomsayer.kubelet.eviction import (
     Signal,
     Threshold,
     binding,
+    lead,
     race,
     ranked,
     thresholds,
@@ -93,11 +94,14 @@ def test_which_threshold_acts_first_depends_on_growth(
     assert binding([], growth) is None
 
 
-def outcome(headroom: int | None, growth: tuple[float, float] | None, available: int = 500) -> Race:
+def outcome(
+    headroom: int | None, growth: tuple[float, float] | None, available: int = 500, active: int = 0
+) -> Race:
     """Sizes and rates in MiB; the threshold is 100 MiB."""
     threshold = Threshold(Signal.NODE, available * MI, 100 * MI)
     rates = None if growth is None else (growth[0] * MI, growth[1] * MI)
-    return race(threshold, None if headroom is None else headroom * MI, rates)
+    between = lead(threshold, None if headroom is None else headroom * MI, active * MI)
+    return race(threshold, between, rates)
 
 
 def test_slow_growth_leaves_the_kubelet_the_time_that_it_needs() -> None:
@@ -123,6 +127,20 @@ def test_an_oom_above_the_threshold_is_the_kernels_however_slow(growth: tuple[fl
     assert told.outrun_bytes_per_second == 0
 
 
+def test_active_cache_is_gone_by_the_time_of_the_oom_or_as_much_as_the_inactive_is_left() -> None:
+    # 660 MiB of headroom, 300 of them active cache: 400 to the threshold leave -40, or 60 beyond 600.
+    assert outcome(headroom=660, growth=(1, 2), active=300).first is First.KERNEL
+    threshold = Threshold(Signal.NODE, 500 * MI, 100 * MI)
+    assert lead(threshold, 660 * MI, 300 * MI) == (-40 * MI, -40 * MI)
+    assert lead(threshold, 660 * MI, 200 * MI) == (60 * MI, 120 * MI)
+    assert lead(threshold, 660 * MI, 20 * MI) == (240 * MI, 260 * MI)
+    assert lead(threshold, 660 * MI, None) is None
+
+
+def test_below_kubepods_limit_nothing_but_its_threshold_lies_between() -> None:
+    assert lead(Threshold(Signal.PODS, 500 * MI, 100 * MI), 700 * MI, None) == (100 * MI, 200 * MI)
+
+
 def test_without_growth_it_is_said_what_would_decide() -> None:
     told = outcome(headroom=660, growth=None)
     assert (told.first, told.seconds) == (First.UNKNOWN, None)
@@ -136,7 +154,7 @@ def test_memory_that_does_not_grow_kills_nobody() -> None:
 
 @pytest.mark.parametrize("growth", [None, (-3.0, 0.0), (1.0, 2.0)])
 def test_a_threshold_that_is_met_is_acted_on_at_the_next_look(growth: tuple[float, float] | None) -> None:
-    assert outcome(headroom=300, growth=growth, available=99) == Race(
+    assert outcome(headroom=300, growth=growth, available=99, active=200) == Race(
         First.KUBELET, (0.0, 13.0), pytest.approx(300 * MI / 13)
     )
 

@@ -244,6 +244,7 @@ def _memory(memory: Memory) -> Json:
         freeBytes=memory.free_bytes,
         availableBytes=memory.available_bytes,
         fileBytes=memory.file_bytes,
+        activeFileBytes=memory.active_file_bytes,
         anonBytes=memory.anon_bytes,
         swapFreeBytes=memory.swap_free_bytes or None,
         zramFreeBytes=memory.zram_free_bytes or None,

@@ -69,6 +69,7 @@ class ReportedMemory(Model):
     free_bytes: Bytes | None = Field(default=None, description="MemFree.")
     available_bytes: Bytes | None = Field(default=None, description="MemAvailable.")
     file_bytes: Bytes | None = Field(default=None, description="Active(file) + Inactive(file).")
+    active_file_bytes: Bytes | None = Field(default=None, description="Active(file) alone.")
     anon_bytes: Bytes | None = Field(default=None, description="Active(anon) + Inactive(anon).")
     swap_free_bytes: Bytes = Field(default=0, description="SwapFree.")
     zram_free_bytes: Bytes = Field(default=0, description="How much of that is on zram, compressed memory.")

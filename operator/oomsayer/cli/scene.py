@@ -38,9 +38,8 @@ class Scene:
 
     def side(self) -> evictions.NodeSide:
         """What eviction is worked out from."""
-        node = self.outlooks[0]
-        growth = evictions.node_growth(self.report.watched, node)
-        return evictions.NodeSide(self.report.snapshot, self.names, self.report.kubelet, node, growth)
+        report = self.report
+        return evictions.NodeSide(report.snapshot, self.names, report.kubelet, self.outlooks, report.watched)
 
     def after(self, change: Change) -> "Scene":
         """The scene with the pod changed.

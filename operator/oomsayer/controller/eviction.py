@@ -1,7 +1,7 @@
 """What a forecast says about the kubelet's eviction, and which Events that calls for. Pure."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from oomsayer.api.eviction import (
@@ -26,8 +26,10 @@ from oomsayer.kubelet.config import KubeletConfig
 from oomsayer.kubelet.eviction import (
     First,
     PodUsage,
+    Signal,
     Threshold,
     binding,
+    lead,
     race,
     ranked,
     thresholds,
@@ -35,7 +37,7 @@ from oomsayer.kubelet.eviction import (
 from oomsayer.kubelet.qos import SANDBOX_OOM_SCORE_ADJ
 
 Growth = tuple[float, float]
-"""The least and the most that the node's memory grows, in bytes a second."""
+"""The least and the most that a domain's memory grows, in bytes a second."""
 
 _NEVER_SECONDS = 7 * 86400.0
 
@@ -48,22 +50,28 @@ class NodeSide:
         snapshot: the node.
         names: its pods.
         config: its kubelet's configuration.
-        outlook: the verdict of the node as a whole.
-        growth: of the node's memory, None where not known.
+        outlooks: the verdicts of all domains, the node's first.
+        watched: what the agent saw over time.
         age_seconds: how long ago the node was sampled.
     """
 
     snapshot: Snapshot
     names: Names
     config: KubeletConfig
-    outlook: Outlook
-    growth: Growth | None = None
+    outlooks: Sequence[Outlook]
+    watched: Watched = field(default_factory=Watched)
     age_seconds: float = 0.0
 
 
-def node_growth(watched: Watched, outlook: Outlook) -> Growth | None:
-    """How fast the node's memory grows, as far as it was watched; (0, 0) where it does not."""
-    growth = watched.growths.get(ROOT)
+def measured(signal: str, outlooks: Sequence[Outlook]) -> Outlook:
+    """The verdict of what a signal measures: the node, or kubepods where that has a limit."""
+    pods = (outlook for outlook in outlooks if is_kubepods(outlook.path))
+    return next(pods, outlooks[0]) if signal == Signal.PODS.value else outlooks[0]
+
+
+def growth_of(outlook: Outlook, watched: Watched) -> Growth | None:
+    """How fast a domain's memory grows, as far as it was watched; (0, 0) where it does not."""
+    growth = watched.growths.get(outlook.path)
     if growth is not None:
         return growth.low, growth.high
     return (0.0, 0.0) if outlook.time.trend is Trend.STEADY else None
@@ -99,7 +107,7 @@ def node_threshold(side: NodeSide) -> Threshold | None:
     )
     used = memcgs[ROOT].working_set_bytes if ROOT in memcgs else None
     found = thresholds(side.config, side.snapshot.memory.total_bytes, used, pods)
-    return binding(found, side.growth)
+    return binding(found, growth_of(side.outlooks[0], side.watched))
 
 
 def eviction(side: NodeSide, before: Eviction | None, rules: Rules, now: datetime) -> Eviction | None:
@@ -115,9 +123,11 @@ def eviction(side: NodeSide, before: Eviction | None, rules: Rules, now: datetim
     if threshold is None:
         return None
     order = ranked(usages(side.snapshot, side.names))
-    outcome = race(threshold, side.outlook.room.headroom_bytes, side.growth).after(side.age_seconds)
+    outlook = measured(threshold.signal, side.outlooks)
+    between = lead(threshold, outlook.room.headroom_bytes, side.snapshot.memory.active_file_bytes)
+    outcome = race(threshold, between, growth_of(outlook, side.watched)).after(side.age_seconds)
     near = _near_since(threshold, side.snapshot.memory.total_bytes, before, rules, now)
-    inversion = _inversion(order, side)
+    inversion = _inversion(order, outlook, side.names)
     said = Eviction(
         signal=threshold.signal.value,
         available_bytes=threshold.available_bytes,
@@ -135,7 +145,7 @@ def eviction(side: NodeSide, before: Eviction | None, rules: Rules, now: datetim
         near_since=near,
         announced=before.announced if before is not None and near is not None else (),
     )
-    return said.model_copy(update={"summary": summary(said, outcome, side.outlook, side.names)})
+    return said.model_copy(update={"summary": summary(said, outcome, outlook, side.names)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,19 +231,19 @@ def _whole(number: float | None) -> int | None:
     return None if number is None else int(number)
 
 
-def _inversion(order: list[PodUsage], side: NodeSide) -> str:
+def _inversion(order: Sequence[PodUsage], outlook: Outlook, names: Names) -> str:
     """The finding that the kernel takes a pod of higher priority than the one the kubelet would evict."""
-    victim = side.outlook.verdict.victim
+    victim = outlook.verdict.victim
     if victim is None or not order:
         return ""
-    place = side.names.place(victim.task.memcg)
+    place = names.place(victim.task.memcg)
     evicted = order[0]
     if place.pod is None or place.pod.spec.priority <= evicted.spec.priority or place.pod.uid == evicted.uid:
         return ""
     return (
         f"the kernel would kill {victim.task.comm} of pod {place.pod_name} "
         f"(priority {place.pod.spec.priority}), while the kubelet would evict "
-        f"pod {side.names.of_uid(evicted.uid)} (priority {evicted.spec.priority}): "
+        f"pod {names.of_uid(evicted.uid)} (priority {evicted.spec.priority}): "
         "the OOM killer does not know priorities"
     )
 

@@ -47,6 +47,8 @@ def _who_first(said: Eviction, outcome: Race, outlook: Outlook, names: Names) ->
         return f"{kubelet}{_when(outcome)}, before {kernel}"
     if outcome.first is First.EITHER:
         return f"{kubelet}{_when(outcome)} or {kernel}: which comes first is too close to tell"
+    if outcome.outrun_bytes_per_second is None:
+        return f"{kubelet} or {kernel}: which comes first is not known"
     if not outcome.outrun_bytes_per_second:
         room = room_bytes(outlook.room)
         left = "" if room is None else f" once the {binary(room)} left are used"

@@ -252,8 +252,8 @@ class Reconciler:
             snapshot,
             fresh.names,
             fresh.report.kubelet,
-            fresh.outlooks[0],
-            evictions.node_growth(fresh.watched, fresh.outlooks[0]),
+            fresh.outlooks,
+            fresh.watched,
             max((now - fresh.report.sampled_at).total_seconds(), 0.0),
         )
         rules = self._state.policies.for_node()
@@ -327,7 +327,8 @@ class Reconciler:
         if eviction is None or not self._state.policies.for_node().events:
             return eviction
         announced = list(eviction.announced)
-        for finding in evictions.findings(eviction, current, fresh.outlooks[0], fresh.names):
+        outlook = evictions.measured(eviction.signal, fresh.outlooks)
+        for finding in evictions.findings(eviction, current, outlook, fresh.names):
             if finding.why.value in announced:
                 continue
             body = eviction_event(

@@ -294,6 +294,7 @@ def _memory(memory: ReportedMemory, page_size: int) -> Memory:
         free_bytes=memory.free_bytes,
         available_bytes=memory.available_bytes,
         file_bytes=memory.file_bytes,
+        active_file_bytes=memory.active_file_bytes,
         anon_bytes=memory.anon_bytes,
         swap_free_bytes=memory.swap_free_bytes,
         zram_free_bytes=memory.zram_free_bytes,

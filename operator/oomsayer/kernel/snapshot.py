@@ -160,6 +160,7 @@ class Memory:
         free_bytes: MemFree.
         available_bytes: MemAvailable.
         file_bytes: Active(file) + Inactive(file).
+        active_file_bytes: Active(file) alone.
         anon_bytes: Active(anon) + Inactive(anon).
         swap_free_bytes: SwapFree.
         zram_free_bytes: how much of that is on zram devices, and so would use memory itself.
@@ -177,6 +178,7 @@ class Memory:
     swap_free_bytes: int = 0
     zram_free_bytes: int = 0
     watermark_min_bytes: int = 0
+    active_file_bytes: int | None = None
     pressure: Pressure | None = None
 
     @property

@@ -161,43 +161,70 @@ class Race:
         return replace(self, seconds=(max(low - seconds, 0.0), max(high - seconds, 0.0)))
 
 
-def race(threshold: Threshold, headroom_bytes: int | None, growth: tuple[float, float] | None) -> Race:
+Lead = tuple[int, int]
+"""The least and the most that memory can still grow between the kubelet's threshold and the kernel's OOM, in
+bytes; below zero the OOM comes first."""
+
+
+def lead(threshold: Threshold, headroom_bytes: int | None, active_file_bytes: int | None) -> Lead | None:
+    """What lies between the threshold and the OOM, None where that is not known.
+
+    Active page cache is used to the kubelet and free to the kernel, which does not wait for the OOM to take
+    it back: on the way it keeps the active list no longer than the inactive one.
+
+    Args:
+        threshold: the kubelet's.
+        headroom_bytes: what can still be charged before the OOM of what the signal measures.
+        active_file_bytes: active page cache of the machine.
+    """
+    if headroom_bytes is None:
+        return None
+    if threshold.room_bytes < 0:
+        return headroom_bytes, headroom_bytes
+    if threshold.signal is Signal.PODS:  # its limit counts the kernel's memory too: nothing else is between
+        return threshold.threshold_bytes, 2 * threshold.threshold_bytes
+    if active_file_bytes is None:
+        return None
+    least = headroom_bytes - threshold.room_bytes - active_file_bytes
+    return least, least + min(active_file_bytes, max(least, 0))
+
+
+def race(threshold: Threshold, between: Lead | None, growth: tuple[float, float] | None) -> Race:
     """Who is faster, from now to the kubelet's threshold and on to the kernel's OOM.
 
     Args:
         threshold: the kubelet's.
-        headroom_bytes: what can still be charged before the kernel's OOM killer runs.
-        growth: the least and the most that the node's memory grows, in bytes a second; None where not known.
+        between: what lies between the two.
+        growth: the least and the most that memory grows, in bytes a second; None where not known.
     """
     reaction = MONITORING_SECONDS + threshold.grace_seconds + KILL_SECONDS
-    room = max(threshold.room_bytes, 0)
-    lead = None if headroom_bytes is None else max(headroom_bytes, 0) - room
     due = threshold.room_bytes < 0 and not threshold.grace_seconds
     return Race(
-        first=_calm(lead, due=due, known=growth is not None)
+        first=_calm(between, due=due, known=growth is not None)
         if growth is None or growth[1] <= 0
-        else _growing(threshold, lead, growth, reaction),
-        seconds=(0.0, reaction) if due else _seconds(room, growth, reaction),
-        outrun_bytes_per_second=None if lead is None else max(lead, 0) / reaction,
+        else _growing(threshold, between, growth, reaction),
+        seconds=(0.0, reaction) if due else _seconds(max(threshold.room_bytes, 0), growth, reaction),
+        outrun_bytes_per_second=None if between is None else max(between[0], 0) / reaction,
     )
 
 
-def _calm(lead: int | None, *, due: bool, known: bool) -> First:
+def _calm(between: Lead | None, *, due: bool, known: bool) -> First:
     """Where memory does not grow, or nobody knows."""
     if due:
         return First.KUBELET
     if known:
         return First.NEITHER
-    return First.KERNEL if lead is not None and lead <= 0 else First.UNKNOWN
+    return First.KERNEL if between is not None and between[1] <= 0 else First.UNKNOWN
 
 
-def _growing(threshold: Threshold, lead: int | None, growth: tuple[float, float], reaction: float) -> First:
-    least, most = growth
-    if lead is None:
+def _growing(
+    threshold: Threshold, between: Lead | None, growth: tuple[float, float], reaction: float
+) -> First:
+    if between is None:
         return First.UNKNOWN
-    if lead > most * reaction:
+    if between[0] > growth[1] * reaction:
         return First.KUBELET
-    if lead <= 0 or lead < least * (threshold.grace_seconds + KILL_SECONDS):
+    if between[1] <= 0 or between[1] < growth[0] * (threshold.grace_seconds + KILL_SECONDS):
         return First.KERNEL
     return First.EITHER
 

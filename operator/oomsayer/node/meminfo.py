@@ -26,6 +26,7 @@ def parse(data: bytes, page_size: int, watermark_min_bytes: int) -> Memory | Non
         swap_total_bytes=_bytes(data, b"SwapTotal:") or 0,
         free_bytes=_bytes(data, b"MemFree:"),
         available_bytes=_bytes(data, b"MemAvailable:"),
+        active_file_bytes=_bytes(data, b"Active(file):"),
         file_bytes=_sum(data, b"Active(file):", b"Inactive(file):"),
         anon_bytes=_sum(data, b"Active(anon):", b"Inactive(anon):"),
         swap_free_bytes=_bytes(data, b"SwapFree:") or 0,
