@@ -32,6 +32,7 @@ def test_meminfo() -> None:
         free_bytes=23024392 * 1024,
         available_bytes=24217620 * 1024,
         file_bytes=700000 * 1024,
+        active_file_bytes=300000 * 1024,
         anon_bytes=120000 * 1024,
         swap_free_bytes=1048000 * 1024,
         watermark_min_bytes=77,
