@@ -178,6 +178,17 @@ class Stage:
         done = self.cluster.node_shell(node, ["sh", "-c", script])
         assert done.returncode == 0, done.stderr
 
+    def leak_on(self, node: str) -> None:
+        """Let a process outside all pods, never chosen, grow by some 20 MiB a second; see flood_node()."""
+        tool = self.memtool_on(node)
+        script = (
+            f"echo 1000 > {_THRASHING} && "
+            "systemd-run --quiet --collect --unit=story-host --property=OOMScoreAdjust=-1000 "
+            f"{tool} name host-leak grow 4000 50"
+        )
+        done = self.cluster.node_shell(node, ["sh", "-c", script])
+        assert done.returncode == 0, done.stderr
+
     def dry_node(self, node: str) -> None:
         stop = "systemctl stop story-flood story-host 2>/dev/null; umount /run/flood 2>/dev/null; "
         stop += f"echo 0 > {_THRASHING}"

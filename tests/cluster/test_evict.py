@@ -169,7 +169,7 @@ def test_the_kernel_is_faster_where_that_was_foretold(stage: Stage) -> None:
     )
     domain = stage.foretold(PLAIN_NODE, the_node)
     before = len(stage.kills(PLAIN_NODE))
-    leak(stage, PLAIN_NODE)
+    stage.leak_on(PLAIN_NODE)
 
     def kernel_first() -> Json | None:
         said = eviction(stage, PLAIN_NODE)
@@ -184,17 +184,6 @@ def test_the_kernel_is_faster_where_that_was_foretold(stage: Stage) -> None:
     stage.dry_node(PLAIN_NODE)
     assert evicted_pods(stage) == []
     came_true(domain, stage.next_kill(PLAIN_NODE, before))
-
-
-def leak(stage: Stage, node: str) -> None:
-    """Let a process outside all pods, which is never chosen, grow by some 20 MiB a second."""
-    tool = stage.memtool_on(node)
-    started = stage.cluster.node_shell(
-        node,
-        ["systemd-run", "--quiet", "--collect", "--unit=story-host", "--property=OOMScoreAdjust=-1000",
-         tool, "name", "host-leak", "grow", "4000", "50"],
-    )  # fmt: skip
-    assert started.returncode == 0, started.stderr
 
 
 def test_advice_is_taken_and_the_kernel_takes_another(stage: Stage) -> None:
