@@ -21,12 +21,12 @@ def filled(schema: dict[str, Any]) -> Json:
     if "enum" in schema:
         return schema["enum"][0]
     match schema["type"]:
+        case "integer" | "number":
+            return schema.get("minimum", 1)
         case "object":
             return {name: filled(part) for name, part in schema["properties"].items()}
         case "array":
             return [filled(schema["items"])]
-        case "integer":
-            return schema.get("minimum", 1)
         case "boolean":
             return True
     return "2026-11-24T10:00:00.250000Z" if schema.get("format") == "date-time" else "x"
@@ -71,6 +71,7 @@ def forecast(node: str, pod: str) -> dict[str, Json]:
                 "pod": pod,
                 "container": "checkout",
                 "headroom": "38Mi",
+                "timeToOOM": {"trend": "not growing", "text": "not growing", "confidence": "high"},
                 "margin": "120Mi",
                 "confidence": "high",
             },
@@ -181,9 +182,9 @@ def test_forecasts_read_well_on_a_terminal(installed: Installation) -> None:
     header, row = admin.kubectl("get", "oomf", node).splitlines()
 
     assert header.split() == [
-        *("NAME", "VICTIM", "POD", "CONTAINER", "DOMAIN", "HEADROOM", "CONFIDENCE", "SAMPLED"),
+        *("NAME", "VICTIM", "POD", "CONTAINER", "DOMAIN", "HEADROOM", "TIME", "CONFIDENCE"),
     ]
-    assert row.split()[:-1] == [node, "gunicorn", pod, "checkout", "container", "38Mi", "high"]
+    assert row.split() == [node, "gunicorn", pod, "checkout", "container", "38Mi", "not", "growing", "high"]
     assert max(len(header), len(row)) <= TERMINAL
 
 

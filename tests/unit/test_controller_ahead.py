@@ -5,9 +5,10 @@ from datetime import timedelta
 import pytest
 from tests.unit.controller_node import NAMES, NOW, POD, REDIS, WEB, at, leak, node, seen
 
-from oomsayer.api.forecast import TimeToOOM
+from oomsayer.api.forecast import OOMForecastStatus, TimeToOOM
 from oomsayer.controller.ahead import aged, moved, tell_again, time_to_oom
 from oomsayer.controller.forecast import forecast_domains, next_victim
+from oomsayer.controller.metrics import view
 from oomsayer.forecast.oomtime import OomTime, Sureness, Trend
 from oomsayer.forecast.prospect import Prospect
 
@@ -75,6 +76,20 @@ def test_the_next_oom_is_that_of_the_domain_that_surely_grows_into_it() -> None:
     line = next_victim(doubtful, NAMES, 4096)
     assert line is not None
     assert line.domain == "container shop/cart-0/redis"
+
+
+def test_an_oom_that_surely_comes_is_a_metric() -> None:
+    def metric(seconds: float) -> dict[tuple[str, str], float]:
+        outlooks = seen(node(web=200), growths={WEB: leak(8192, seconds)})
+        domains = forecast_domains(outlooks, NAMES, 4096)
+        line = next_victim(outlooks, NAMES, 4096)
+        return view(OOMForecastStatus(node="n1", next=line, domains=domains)).oom_time
+
+    assert metric(600) == {
+        ("closest", "earliest"): (NOW + timedelta(seconds=78)).timestamp(),
+        ("closest", "latest"): (NOW + timedelta(seconds=141)).timestamp(),
+    }
+    assert metric(10) == {}
 
 
 def test_a_domain_names_the_level_above_that_runs_out_first() -> None:

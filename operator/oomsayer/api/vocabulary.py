@@ -118,6 +118,7 @@ class OperatorMetric(StrEnum):
     RECONCILE_DURATION = "oomsayer_operator_reconcile_duration_seconds"
     EVENTS = "oomsayer_operator_events_total"
     HEADROOM = "oomsayer_forecast_headroom_bytes"
+    OOM_TIME = "oomsayer_forecast_oom_timestamp_seconds"
     MARGIN = "oomsayer_forecast_margin_bytes"
     VICTIM = "oomsayer_forecast_victim_info"
     SAMPLE_TIME = "oomsayer_forecast_sample_timestamp_seconds"

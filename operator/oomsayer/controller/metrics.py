@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -9,7 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.registry import Collector
 
 from oomsayer import __version__
-from oomsayer.api.forecast import NextVictim, OOMForecastStatus, RiskLevel, Scorecard
+from oomsayer.api.forecast import NextVictim, OOMForecastStatus, RiskLevel, Scorecard, TimeToOOM
 from oomsayer.api.vocabulary import OperatorMetric
 from oomsayer.controller.scorecard import OUTCOME_COUNTS, REASON_COUNTS
 
@@ -23,6 +24,7 @@ class NodeView:
     Attributes:
         headroom: bytes, of "node" and "closest" where known.
         margin: bytes, likewise.
+        oom_time: seconds since the epoch by domain and bound, where an OOM is surely on its way.
         victim: labels of the victim in the closest domain, empty without one.
         sampled_at: seconds since the epoch, by the node's clock.
         risks: how many, by level.
@@ -39,6 +41,7 @@ class NodeView:
     kills: dict[str, int] = field(default_factory=dict)
     misses: dict[str, int] = field(default_factory=dict)
     warned: int = 0
+    oom_time: dict[tuple[str, str], float] = field(default_factory=dict)
 
 
 def view(status: OOMForecastStatus) -> NodeView:
@@ -53,8 +56,21 @@ def view(status: OOMForecastStatus) -> NodeView:
         victim=_victim(status.next) if status.next and status.next.pid else {},
         sampled_at=status.sampled_at.timestamp() if status.sampled_at else None,
         risks={level.value: levels.count(level) for level in RiskLevel},
+        oom_time={
+            (name, bound): moment.timestamp()
+            for name, domain in shown.items()
+            for bound, moment in _on_its_way(domain.time_to_oom)
+        },
         **_scored(status.scorecard),
     )
+
+
+def _on_its_way(time: TimeToOOM | None) -> Iterator[tuple[str, datetime]]:
+    """When an OOM is surely on its way: its earliest and its latest moment."""
+    if time is not None and time.confidence == "high" and time.earliest is not None:
+        yield "earliest", time.earliest
+        if time.latest is not None:
+            yield "latest", time.latest
 
 
 def _scored(card: Scorecard | None) -> dict[str, Any]:
@@ -149,6 +165,11 @@ def _forecasts(nodes: dict[str, NodeView]) -> Iterator[Metric]:
         "Bytes between victim and runner-up, of the same two domains.",
         labels=["node", "domain"],
     )
+    oom_time = GaugeMetricFamily(
+        OperatorMetric.OOM_TIME.value,
+        "When the OOM of the same two domains comes at the present growth, where that is sure.",
+        labels=["node", "domain", "bound"],
+    )
     victim = InfoMetricFamily(
         OperatorMetric.VICTIM.removesuffix("_info"), "Who is killed in the closest domain.", labels=["node"]
     )
@@ -180,13 +201,15 @@ def _forecasts(nodes: dict[str, NodeView]) -> Iterator[Metric]:
         for family, values in ((headroom, seen.headroom), (margin, seen.margin)):
             for domain, value in values.items():
                 family.add_metric([name, domain], value)
+        for (domain, bound), moment in seen.oom_time.items():
+            oom_time.add_metric([name, domain, bound], moment)
         if seen.victim:
             victim.add_metric([name], seen.victim)
         if seen.sampled_at is not None:
             sampled.add_metric([name], seen.sampled_at)
         for level, count in seen.risks.items():
             risks.add_metric([name, level], count)
-    yield from (headroom, margin, victim, sampled, risks, kills, misses, warned)
+    yield from (headroom, oom_time, margin, victim, sampled, risks, kills, misses, warned)
 
 
 def _victim(line: NextVictim) -> dict[str, str]:
