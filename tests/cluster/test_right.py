@@ -10,6 +10,8 @@ from tests.cluster.story import FILL, Json, Kubectl, Stage, container, eventuall
 
 from oomsayer.kernel.oomlog import OomKill
 
+pytestmark = pytest.mark.timeout(900)
+
 GROUP_NODE, SINGLE_NODE = "node1", "node2"
 """On node2 the kubelet has singleProcessOOMKill: true."""
 
@@ -28,20 +30,20 @@ def stage(cluster: Provider, kubectl: Kubectl, installed: None) -> Iterator[Stag
 @pytest.fixture
 def kernel_log(cluster: Provider, stage: Stage) -> Iterator[None]:
     """Agents that read the kernel's log."""
-    _upgrade(cluster, stage, kernel_log=True)
+    _upgrade(cluster, "agent.kernelLog=true", "agent.updateStrategy.rollingUpdate.maxUnavailable=100%")
+    rollout = ("rollout", "status", "daemonset/oomsayer-agent", "--timeout=400s")
+    stage.kubectl("--namespace", NAMESPACE, *rollout, timeout=420)
     yield
-    _upgrade(cluster, stage, kernel_log=False)
+    _upgrade(cluster, "agent.kernelLog=false")
 
 
-def _upgrade(cluster: Provider, stage: Stage, *, kernel_log: bool) -> None:
+def _upgrade(cluster: Provider, *values: str) -> None:
     subprocess.run(
         [tools.tool("helm"), "--kubeconfig", cluster.kubeconfig, "upgrade", "oomsayer",
          image.REPOSITORY / "charts" / "oomsayer", "--namespace", NAMESPACE, "--reuse-values",
-         "--set", f"agent.kernelLog={str(kernel_log).lower()}"],
+         *(word for value in values for word in ("--set", value))],
         check=True, timeout=180, capture_output=True,
     )  # fmt: skip
-    rollout = ("rollout", "status", "daemonset/oomsayer-agent", "--timeout=400s")
-    stage.kubectl("--namespace", NAMESPACE, *rollout, timeout=420)
 
 
 def near_its_limit(name: str, node: str) -> Json:
