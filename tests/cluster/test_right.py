@@ -1,19 +1,19 @@
 """Stories of what a forecast was worth: the kernel kills, and the scorecard says what its own log says."""
 
-import subprocess
 from collections.abc import Iterator
 
 import pytest
-from lab import image, tools
 from lab.provider import Provider
+from tests.cluster.installation import CHART, NAMESPACE, RELEASE, helm
 from tests.cluster.story import FILL, Json, Kubectl, Stage, container, eventually, pod
 
 from oomsayer.kernel.oomlog import OomKill
 
+pytestmark = pytest.mark.timeout(900)
+
 GROUP_NODE, SINGLE_NODE = "node1", "node2"
 """On node2 the kubelet has singleProcessOOMKill: true."""
 
-NAMESPACE = "oomsayer"
 FLOODER = f"child name flooder wait {FILL}/go flood {FILL}/zeros end"
 WORKERS = "child name worker-a hold 54 say holding end child name worker-b hold 35 say holding end"
 
@@ -28,20 +28,17 @@ def stage(cluster: Provider, kubectl: Kubectl, installed: None) -> Iterator[Stag
 @pytest.fixture
 def kernel_log(cluster: Provider, stage: Stage) -> Iterator[None]:
     """Agents that read the kernel's log."""
-    _upgrade(cluster, stage, kernel_log=True)
-    yield
-    _upgrade(cluster, stage, kernel_log=False)
-
-
-def _upgrade(cluster: Provider, stage: Stage, *, kernel_log: bool) -> None:
-    subprocess.run(
-        [tools.tool("helm"), "--kubeconfig", cluster.kubeconfig, "upgrade", "oomsayer",
-         image.REPOSITORY / "charts" / "oomsayer", "--namespace", NAMESPACE, "--reuse-values",
-         "--set", f"agent.kernelLog={str(kernel_log).lower()}"],
-        check=True, timeout=180, capture_output=True,
-    )  # fmt: skip
+    with_values(cluster, "agent.kernelLog=true", "agent.updateStrategy.rollingUpdate.maxUnavailable=100%")
     rollout = ("rollout", "status", "daemonset/oomsayer-agent", "--timeout=400s")
     stage.kubectl("--namespace", NAMESPACE, *rollout, timeout=420)
+    yield
+    with_values(cluster, "agent.kernelLog=false")
+
+
+def with_values(cluster: Provider, *values: str) -> None:
+    """Change values of the release."""
+    sets = [word for value in values for word in ("--set", value)]
+    helm(cluster, "upgrade", RELEASE, CHART, "--reuse-values", *sets)
 
 
 def near_its_limit(name: str, node: str) -> Json:

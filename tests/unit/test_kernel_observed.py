@@ -237,6 +237,40 @@ def test_what_the_log_has_lost_the_counters_still_tell() -> None:
     ]
 
 
+def without_report(pid: int, comm: str) -> OomKill:
+    """A "Killed process" line whose report the kernel held back."""
+    return OomKill(pid, comm, None, None, "", None, (pid,), 100.0, 34000, 900)
+
+
+def test_a_kill_without_its_report_gets_its_place_from_the_process_and_its_domain_from_the_counters() -> None:
+    before = single()
+    interval = between(before, without(before, WORKER), counted(kubepods=ONE, pod=ONE, web=OWN))
+
+    (kill,) = observe(interval, [without_report(WORKER, "worker")], Paths(), [])
+
+    assert (kill.source, kill.pid, kill.memcg, kill.domain) == (KillSource.KERNEL_LOG, WORKER, WEB, WEB)
+
+
+def test_a_kill_of_which_log_and_counters_know_a_half_each_is_one_kill() -> None:
+    before = single()
+    interval = between(before, before, counted(kubepods=ONE, pod=ONE, web=OWN))
+
+    (kill,) = observe(interval, [without_report(999, "brief")], Paths(), [])
+
+    assert (kill.source, kill.pid, kill.comm) == (KillSource.KERNEL_LOG, 999, "brief")
+    assert (kill.memcg, kill.domain) == (WEB, WEB)
+
+
+def test_halves_that_can_not_be_told_apart_are_not_counted_twice() -> None:
+    before = single()
+    counts = counted(kubepods=OomCounts(0, 0, 2, 2, 0), pod=OomCounts(0, 0, 2, 2, 0), web=OWN, redis=OWN)
+    logs = [without_report(998, "brief"), without_report(999, "brief")]
+
+    kills = observe(between(before, before, counts, 2), logs, Paths(), [])
+
+    assert [(kill.pid, kill.memcg) for kill in kills] == [(998, None), (999, None)]
+
+
 def nested(shot: Snapshot) -> Snapshot:
     return replace(shot, initial_pid_namespace=False)
 

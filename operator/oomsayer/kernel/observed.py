@@ -13,7 +13,7 @@ memcg_memory_event() in mm/memcontrol.c.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from oomsayer.kernel.domain import within
@@ -160,14 +160,35 @@ def observe(
     gone = interval.gone()
     told = list(_from_log(interval, gone, logged, paths, pod_paths))
     counted = _Counted(interval)
-    kills = list(told)
-    for place, times in counted.places():
-        if not any(kill.memcg is not None and counted.place_of(kill.memcg) == place for kill in told):
+    claimed = {counted.place_of(kill.memcg) for kill in told if kill.memcg is not None}
+    silent = [(place, times) for place, times in counted.places() if place not in claimed]
+    kills = _completed(told, silent, counted)
+    if all(kill.memcg is not None for kill in told):
+        for place, times in silent:
             kills += _from_counters(interval, counted, gone, place, times)
     if not kills and interval.before.snapshot.initial_pid_namespace:
         missing = interval.now.kills - interval.before.kills - counted.total()
         if missing > 0:
             kills.append(ObservedKill(KillSource.COUNTERS, None, None, times=missing))
+    return kills
+
+
+def _completed(
+    told: Sequence[ObservedKill], silent: Sequence[tuple[str, int]], counted: "_Counted"
+) -> list[ObservedKill]:
+    """Kills of the log, with what the counters add where the kernel had held its report back.
+
+    Where the log tells of one without its cgroup, and counters of one without its process, they are the same.
+    """
+    places = [place for place, _ in silent]
+    nowhere = sum(kill.memcg is None for kill in told)
+    kills: list[ObservedKill] = []
+    for kill in told:
+        memcg = places[0] if kill.memcg is None and nowhere == len(places) == 1 else kill.memcg
+        domain = kill.domain
+        if domain is None and memcg is not None and not kill.constraint:
+            domain = counted.domain(memcg, counted.place_of(memcg))
+        kills.append(replace(kill, memcg=memcg, domain=domain))
     return kills
 
 

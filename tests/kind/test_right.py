@@ -1,0 +1,56 @@
+"""What a forecast was worth on nested nodes: a kill is claimed by the node that it was on, and by no other.
+
+All nodes share one kernel: one counter of kills, and one log, which has other pids and longer paths.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+from lab.provider import Provider
+from tests.cluster.story import FILL, Json, Stage
+from tests.cluster.test_right import card, near_its_limit, scored, warned, with_values
+from tests.kind.test_stories import GROUP_NODE, SINGLE_NODE
+
+pytestmark = pytest.mark.timeout(900)
+
+
+@pytest.fixture
+def source(cluster: Provider, stage: Stage, request: pytest.FixtureRequest) -> Iterator[str]:
+    """How agents know of kills."""
+    name: str = request.param
+    log = name == "KernelLog"
+    with_values(
+        cluster,
+        f"agent.kernelLog={str(log).lower()}",
+        "agent.updateStrategy.rollingUpdate.maxUnavailable=100%",
+    )
+    rollout = ("rollout", "status", "daemonset/oomsayer-agent", "--timeout=400s")
+    stage.kubectl("--namespace", "oomsayer", *rollout, timeout=420)
+    yield name
+    with_values(cluster, "agent.kernelLog=false")
+
+
+def claimed(stage: Stage, cluster: Provider) -> dict[str, int]:
+    """How many kills each node's scorecard has."""
+    return {node: card(stage, node)["kills"] for node in cluster.nodes()}
+
+
+@pytest.mark.parametrize("source", ["Counters", "KernelLog"], indirect=True)
+def test_a_child_is_attributed_to_its_node_alone(stage: Stage, cluster: Provider, source: str) -> None:
+    before = claimed(stage, cluster)
+    logged = len(stage.kills(SINGLE_NODE))
+    name = f"child-{source.lower()}"
+    stage.run(near_its_limit(name, SINGLE_NODE))
+    warned(stage, name)
+    [risk] = [r for r in stage.get("oomforecast", SINGLE_NODE)["status"]["risks"] if r["pod"].endswith(name)]
+    outer = stage.cluster.kernel_pid(SINGLE_NODE, risk["pid"])
+    stage.touch(name, "app", f"{FILL}/go")
+    kill = stage.next_kill(SINGLE_NODE, logged)
+
+    entry: Json = scored(stage, SINGLE_NODE, name)
+
+    assert (entry["source"], entry["outcome"], entry["comm"]) == (source, "Hit", "worker-a")
+    assert (entry["pid"], outer) == (risk["pid"], kill.pid)
+    assert stage.cluster.kernel_path(SINGLE_NODE, entry["cgroup"]) == kill.memcg
+    assert claimed(stage, cluster) == {**before, SINGLE_NODE: before[SINGLE_NODE] + 1}
+    assert before[GROUP_NODE] == card(stage, GROUP_NODE)["kills"]
