@@ -355,6 +355,37 @@ def test_pressure_of_the_node_and_of_each_domain(machine: Machine) -> None:
     assert shot.memcgs["/free"].pressure is None
 
 
+ZONES = "".join(
+    f"Node {number}, zone   Normal\n  pages free {free}\n        min 8\n        present 524288\n"
+    for number, free in ((0, 1000), (1, 2000))
+)
+
+
+def test_what_processes_are_held_to_certain_memory_nodes(machine: Machine) -> None:
+    machine.write("proc/zoneinfo", ZONES)
+    for pid, mems in ((5, "0"), (6, "0-1"), (7, "0-1023"), (8, "1"), (9, "1")):
+        machine.process(pid)
+        status = machine.root / f"proc/{pid}/status"
+        status.write_text(f"{status.read_text()}Mems_allowed_list:\t{mems}\n")
+    shot = machine.read()
+    first, second = frozenset({0}), frozenset({1})
+    held = {task.pid: task.mems_allowed for task in shot.tasks}
+    assert held == {1: None, 5: first, 6: None, 7: None, 8: second, 9: second}
+    assert shot.cpusets == (first, second)
+    assert [node.free_pages for node in shot.memory.nodes] == [1000, 2000]
+    assert [v.domain.path for v in verdicts(shot)] == ["/", "cpuset.mems=0", "cpuset.mems=1"]
+
+
+def test_with_one_memory_node_nobody_is_held_to_it(machine: Machine) -> None:
+    machine.write("proc/zoneinfo", ZONES.partition("Node 1")[0])
+    machine.process(5)
+    status = machine.root / "proc/5/status"
+    status.write_text(f"{status.read_text()}Mems_allowed_list:\t0\n")
+    shot = machine.read()
+    assert (shot.cpusets, shot.memory.nodes, named(shot, "worker").mems_allowed) == ((), (), None)
+    assert shot.memory.watermark_min_bytes == 8 * 4096
+
+
 def test_a_missing_proc_is_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(UnreadableNodeError, match=r"proc: No such file or directory: .*must be mounted"):
         Scanner(tmp_path)

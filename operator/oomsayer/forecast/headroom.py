@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from oomsayer.kernel.domain import Domain, DomainKind
+from oomsayer.kernel.nodelist import Nodes
 from oomsayer.kernel.snapshot import ROOT, Memcg, Snapshot, parent_path
 
 _ZRAM_RATIO = 2
@@ -29,7 +30,8 @@ class Headroom:
     """A domain's room, in bytes; None is not known.
 
     Attributes:
-        limit_bytes: what usage is measured against: the cgroup's limit, or the machine's MemTotal.
+        limit_bytes: what usage is measured against: the cgroup's limit, the machine's MemTotal, or what is
+            present of its memory nodes.
         usage_bytes: what is in use, page cache included.
         headroom_bytes: what can still be charged before the OOM killer runs; may be below zero for a moment.
     """
@@ -57,6 +59,8 @@ def headroom(domain: Domain, snapshot: Snapshot) -> Headroom:
     """The room left in a domain, at its own level: a limit further up may bind earlier."""
     if domain.kind is DomainKind.NODE:
         return _node(snapshot)
+    if domain.mems is not None:
+        return _memory_nodes(domain.mems, snapshot)
     return _memcg(snapshot.memcgs[domain.path], snapshot)
 
 
@@ -83,6 +87,17 @@ def _node(snapshot: Snapshot) -> Headroom:
     swap = memory.swap_free_bytes - min(memory.zram_free_bytes, memory.swap_free_bytes) // _ZRAM_RATIO
     room = memory.free_bytes + memory.file_bytes + swap - memory.watermark_min_bytes
     return Headroom(memory.total_bytes, memory.total_bytes - memory.free_bytes, room)
+
+
+def _memory_nodes(mems: Nodes, snapshot: Snapshot) -> Headroom:
+    memory = snapshot.memory
+    nodes = [node for node in memory.nodes if node.number in mems]
+    present = sum(node.present_pages for node in nodes)
+    free = sum(node.free_pages for node in nodes)
+    reclaimable = sum(node.file_pages for node in nodes)
+    swappable = min(memory.swap_free_bytes // memory.page_size, sum(node.anon_pages for node in nodes))
+    room = free + reclaimable + swappable - sum(node.watermark_min_pages for node in nodes)
+    return Headroom(*(pages * memory.page_size for pages in (present, present - free, room)))
 
 
 def _memcg(memcg: Memcg, snapshot: Snapshot) -> Headroom:

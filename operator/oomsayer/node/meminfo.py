@@ -3,19 +3,21 @@
 Source: fs/proc/meminfo.c; proc_meminfo(5).
 """
 
-from oomsayer.kernel.snapshot import Memory
+from collections.abc import Sequence
+
+from oomsayer.kernel.snapshot import Memory, MemoryNode
 from oomsayer.node.files import keyed
 
 _KIB = 1024
 
 
-def parse(data: bytes, page_size: int, watermark_min_bytes: int) -> Memory | None:
+def parse(data: bytes, page_size: int, nodes: Sequence[MemoryNode]) -> Memory | None:
     """Read meminfo; None without MemTotal.
 
     Args:
         data: the file.
         page_size: bytes.
-        watermark_min_bytes: the zones' min watermarks, which zoneinfo tells.
+        nodes: the memory nodes, which zoneinfo tells.
     """
     total = _bytes(data, b"MemTotal:")
     if not total:
@@ -29,7 +31,8 @@ def parse(data: bytes, page_size: int, watermark_min_bytes: int) -> Memory | Non
         file_bytes=_sum(data, b"Active(file):", b"Inactive(file):"),
         anon_bytes=_sum(data, b"Active(anon):", b"Inactive(anon):"),
         swap_free_bytes=_bytes(data, b"SwapFree:") or 0,
-        watermark_min_bytes=watermark_min_bytes,
+        watermark_min_bytes=sum(node.watermark_min_pages for node in nodes) * page_size,
+        nodes=tuple(nodes) if len(nodes) > 1 else (),
     )
 
 
