@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 _SUMMARY = re.compile(
-    r"oom-kill:constraint=CONSTRAINT_(?P<constraint>\w+),nodemask=.*,cpuset=.*,mems_allowed=[\d,-]*,"
+    r"oom-kill:constraint=CONSTRAINT_(?P<constraint>\w+),nodemask=.*,cpuset=.*,mems_allowed=(?P<mems>[\d,-]*),"
     r"(?:oom_memcg=(?P<domain>.*)|global_oom),task_memcg=(?P<memcg>.*),task=(?P<comm>.*),"
     r"pid=(?P<pid>\d+),uid=(?P<uid>\d+)\s*$"
 )
@@ -26,7 +26,7 @@ class OomKill:
     Attributes:
         pid: the chosen process, as the log's own PID namespace counts.
         comm: its name as printed.
-        domain: path of the memory cgroup that was full, "/" for the node.
+        domain: path of the memory cgroup that was full, "/" for the node, "cpuset.mems=0" for memory nodes.
         memcg: path of the victim's own memory cgroup.
         constraint: NONE, CPUSET, MEMORY_POLICY or MEMCG.
         oom_group: the cgroup that died as one, if any.
@@ -59,7 +59,8 @@ def _summary(line: str) -> list[OomKill]:
     match = _SUMMARY.search(line)
     if match is None:
         return []
-    domain = match["domain"] or "/"
+    nodes = f"cpuset.mems={match['mems']}" if match["constraint"] == "CPUSET" else "/"
+    domain = match["domain"] or nodes
     return [OomKill(int(match["pid"]), match["comm"], domain, match["memcg"], match["constraint"])]
 
 
