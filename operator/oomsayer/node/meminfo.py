@@ -12,7 +12,7 @@ _KIB = 1024
 
 
 def parse(data: bytes, page_size: int, nodes: Sequence[MemoryNode]) -> Memory | None:
-    """Read meminfo; None without MemTotal.
+    """Read meminfo; None without a MemTotal of at least a page.
 
     Args:
         data: the file.
@@ -20,7 +20,7 @@ def parse(data: bytes, page_size: int, nodes: Sequence[MemoryNode]) -> Memory | 
         nodes: the memory nodes, which zoneinfo tells.
     """
     total = _bytes(data, b"MemTotal:")
-    if not total:
+    if total is None or total < page_size:
         return None
     return Memory(
         page_size=page_size,
@@ -38,7 +38,7 @@ def parse(data: bytes, page_size: int, nodes: Sequence[MemoryNode]) -> Memory | 
 
 def _bytes(data: bytes, key: bytes) -> int | None:
     kib = keyed(data, key)
-    return None if kib is None else kib * _KIB
+    return None if kib is None else max(kib, 0) * _KIB
 
 
 def _sum(data: bytes, first: bytes, second: bytes) -> int | None:
