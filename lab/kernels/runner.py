@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lab import cache
+from lab.errors import LabError
 from lab.kernels import guestimage
 from lab.kernels.compare import Match, Outcome, compare
 from lab.kernels.scenario import Machine, Scenario, generate
@@ -63,7 +64,7 @@ def run(kernels: Sequence[str], seed: int, numbers: Sequence[int], jobs: int = J
     """Play the scenarios of those numbers on each kernel, `jobs` kernels at a time.
 
     Raises:
-        LabError: a kernel cannot be had, or its guest does not come up.
+        LabError: a kernel cannot be had.
     """
     for kernel in kernels:
         guestimage.prepare(kernel)
@@ -80,11 +81,13 @@ def _run(kernel: str, seed: int, numbers: Sequence[int]) -> Run:
     done = Run(kernel, seed, guestimage.release(kernel))
     by_hand = {scenario.index: scenario for scenario in staged()}
     scenarios = [by_hand[n] if n in by_hand else generate(seed, n) for n in numbers]
+    if kernel not in guestimage.V1_KERNELS:
+        scenarios = [each for each in scenarios if each.machine is not Machine.V1]
     outcomes: dict[int, Outcome] = {}
     for machine in Machine:
         outcomes |= _play_all(kernel, seed, [each for each in scenarios if each.machine is machine], machine)
     died = f"the guest died; see {cache.run_directory(f'kernel-{kernel}')}"
-    done.outcomes = [outcomes.get(number) or Outcome(number, error=died) for number in numbers]
+    done.outcomes = [outcomes.get(s.index) or Outcome(s.index, error=died) for s in scenarios]
     return done
 
 
@@ -101,8 +104,15 @@ def _play_all(kernel: str, seed: int, scenarios: Sequence[Scenario], machine: Ma
 def _play(kernel: str, seed: int, scenarios: Sequence[Scenario], machine: Machine) -> dict[int, Outcome]:
     """By number, the outcomes of one boot: all, or those until the guest died."""
     by_number = {scenario.index: scenario for scenario in scenarios}
-    played = play(kernel, scenarios, cache.run_directory(f"kernel-{kernel}"), machine)
-    return {result["index"]: _judge(kernel, seed, by_number[result["index"]], result) for result in played}
+    outcomes: dict[int, Outcome] = {}
+    try:
+        for result in play(kernel, scenarios, cache.run_directory(f"kernel-{kernel}"), machine):
+            number = result["index"]
+            outcomes[number] = _judge(kernel, seed, by_number[number], result)
+    except LabError as error:
+        say(f"{kernel}, {machine}: {error}")
+        return {number: Outcome(number, error=str(error)) for number in by_number}
+    return outcomes
 
 
 def _judge(kernel: str, seed: int, scenario: Scenario, result: Mapping[str, Any]) -> Outcome:

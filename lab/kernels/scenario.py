@@ -50,6 +50,8 @@ class Machine(StrEnum):
     """cgroup v2, two memory nodes of equal size."""
     V1 = "v1"
     """cgroup v1, with swap accounting."""
+    SPARE = "spare"
+    """As plain: for one more panic."""
 
 
 class End(StrEnum):

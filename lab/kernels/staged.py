@@ -30,7 +30,7 @@ def staged() -> list[Scenario]:
     """All of them, in the order in which to play them: what ends in a panic is its machine's last."""
     return [
         replace(scenario, index=FIRST_NUMBER + number, attach=list(range(len(scenario.processes))))
-        for number, scenario in enumerate((*_PLAIN, *_NUMA, *_V1))
+        for number, scenario in enumerate((*_PLAIN, *_NUMA, *_V1, _SPARE))
     ]
 
 
@@ -112,8 +112,10 @@ _CPUSETS = replace(
         _holder("/first", 900, 3000),
         _holder("/both", 0, 9000),
         _holder("/both", 400, 200),
+        # The last, and large: pages of /both may lie on the other node, where their death is of no help.
+        _holder("/second", -300, 6000),
     ],
-    steps=4,
+    steps=3,
 )
 _NUMA = (
     replace(_CPUSETS, name="a cpuset's memory nodes", domain="cpuset.mems=1", filler="/filler"),
@@ -180,12 +182,13 @@ _V1 = (
         end=End.HANGS,
         says="page faults hang",
     ),
-    replace(
-        _NODE,
-        name="nobody to kill on the node: it panics",
-        machine=Machine.V1,
-        processes=[_holder(ROOT, _NEVER, 900)],
-        end=End.PANIC,
-        says="System is deadlocked on memory",
-    ),
+)
+
+_SPARE = replace(
+    _NODE,
+    name="nobody to kill on the node: it panics",
+    machine=Machine.SPARE,
+    processes=[_holder(ROOT, _NEVER, 900)],
+    end=End.PANIC,
+    says="System is deadlocked on memory",
 )

@@ -36,6 +36,7 @@ _MACHINES = {
     ),
     # Before 5.18 the kernel counts swap by cgroup only if asked to.
     Machine.V1: ((), " lab.cgroup=v1 swapaccount=1"),
+    Machine.SPARE: ((), ""),
 }  # fmt: skip
 """What each adds for QEMU and for the kernel."""
 _PANIC = re.compile(r"Kernel panic - not syncing: (.*)")
