@@ -52,11 +52,11 @@ def test_what_could_not_be_read_is_unknown() -> None:
 
 
 def test_memory_nodes_have_the_room_of_their_own_zones() -> None:
-    nodes = (MemoryNode(0, 1000, 1000, 900, 50), MemoryNode(1, 500, 500, 100, 60, 70, 20))
+    nodes = (MemoryNode(0, 1000, 1000, 900, 50), MemoryNode(1, 500, 500, 100, 60, 20))
     memory = replace(SWAP, nodes=nodes)
     second = Domain(DomainKind.CPUSET, "cpuset.mems=1", 1, frozenset({1}))
-    # 100 free, 60 of page cache, and swap takes all of the 70 anonymous ones; 20 are kept back.
-    expected = Headroom(500 * 4096, 400 * 4096, 210 * 4096)
+    # 100 free and 60 of page cache, less the 20 that are kept back; and what swap still takes.
+    expected = Headroom(500 * 4096, 400 * 4096, 140 * 4096 + 40 * MIB)
     assert headroom(second, snapshot(memory)) == expected
     assert headroom(second, snapshot(replace(memory, swap_free_bytes=0))).headroom_bytes == 140 * 4096
 

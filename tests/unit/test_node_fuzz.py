@@ -21,7 +21,18 @@ from oomsayer.cli.document import document
 from oomsayer.cli.table import table
 from oomsayer.kernel import nodelist
 from oomsayer.kernel.verdict import verdicts
-from oomsayer.node import cpustat, files, meminfo, pidcgroup, pidstat, pidstatm, pidstatus, zoneinfo
+from oomsayer.node import (
+    cpustat,
+    files,
+    meminfo,
+    pidcgroup,
+    pidstat,
+    pidstatm,
+    pidstatus,
+    pressure,
+    swaps,
+    zoneinfo,
+)
 from oomsayer.node.snapshot import Scanner, UnreadableNodeError
 
 CORPUS = Path(__file__).parents[1] / "fixtures" / "fuzz"
@@ -49,6 +60,10 @@ CGROUP = b"12:memory,cpu:/kubepods/pod1\n1:name=systemd:/init.scope\n0::/../../k
 MEMORY_STAT = (
     b"anon 5\nactive_file 100\ninactive_file 20\nslab_reclaimable 3\nactive_anon 7\ninactive_anon 8\n"
 )
+PRESSURE = (
+    b"some avg10=0.25 avg60=0.10 avg300=0.00 total=99\nfull avg10=0.20 avg60=0.10 avg300=0.00 total=9\n"
+)
+SWAPS = b"Filename Type Size Used Priority\n/dev/zram0 partition 4194300 94300 100\n/dev/vda2 file 9 0 -2\n"
 STAT = b"cpu  1 2 3\ncpu0 1 2 3\ncpu1 1 2 3\nintr 5 6\n"
 
 PARSERS: dict[str, tuple[Parser, bytes]] = {
@@ -66,6 +81,8 @@ PARSERS: dict[str, tuple[Parser, bytes]] = {
     "meminfo": (lambda data: meminfo.parse(data, 4096, zoneinfo.memory_nodes(data)), MEMINFO),
     "zoneinfo": (zoneinfo.memory_nodes, ZONEINFO),
     "cpus": (cpustat.online, STAT),
+    "pressure": (pressure.parse, PRESSURE),
+    "swaps": (swaps.zram_free_bytes, SWAPS),
     "memory.stat": (
         lambda data: [files.keyed(data, key) for key in (b"active_file ", b"oom_kill ")],
         MEMORY_STAT,
@@ -170,6 +187,8 @@ PLACES = {
     "proc/meminfo": MEMINFO,
     "proc/zoneinfo": ZONEINFO,
     "proc/stat": STAT,
+    "proc/swaps": SWAPS,
+    "proc/pressure/memory": PRESSURE,
     "proc/sys/kernel/osrelease": b"6.12.117+deb13-cloud-amd64\n",
     "proc/sys/vm/swappiness": b"60\n",
     "proc/sys/vm/panic_on_oom": b"1\n",
@@ -178,6 +197,8 @@ PLACES = {
     "sys/fs/cgroup/box/memory.current": b"4096\n",
     "sys/fs/cgroup/box/memory.oom.group": b"1\n",
     "sys/fs/cgroup/box/memory.stat": MEMORY_STAT,
+    "sys/fs/cgroup/box/memory.pressure": PRESSURE,
+    "sys/fs/cgroup/box/memory.events": b"low 0\nmax 70\noom 6\noom_kill 5\noom_group_kill 2\n",
     "sys/fs/cgroup/box/cgroup.procs": b"5\n6\n",
     "sys/fs/cgroup/cgroup.controllers": b"cpu memory pids\n",
 }

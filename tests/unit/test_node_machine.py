@@ -80,7 +80,7 @@ Node 2, zone   Normal
 
 def test_memory_nodes_are_their_zones_added_up() -> None:
     assert zoneinfo.memory_nodes(ZONES) == (
-        MemoryNode(0, 65438, 66399, 4000, file_pages=560, anon_pages=34, watermark_min_pages=200),
+        MemoryNode(0, 65438, 66399, 4000, file_pages=560, watermark_min_pages=200),
         MemoryNode(1, 65536, 65536, 3840, watermark_min_pages=11994),
     )
     assert zoneinfo.memory_nodes(b"") == ()

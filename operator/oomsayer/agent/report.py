@@ -252,7 +252,6 @@ def _memory_node(node: MemoryNode, *, holes: bool) -> Json:
         spannedPages=node.spanned_pages if holes else None,
         freePages=node.free_pages or None,
         filePages=node.file_pages or None,
-        anonPages=node.anon_pages or None,
         watermarkMinPages=node.watermark_min_pages or None,
     )
 

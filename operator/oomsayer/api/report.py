@@ -70,7 +70,6 @@ class ReportedMemoryNode(Model):
     spanned_pages: Pages = Field(default=0, description="Holes included; told up to kernel 5.2.")
     free_pages: Pages = Field(default=0, description="Free.")
     file_pages: Pages = Field(default=0, description="Page cache that reclaim can give back.")
-    anon_pages: Pages = Field(default=0, description="Anonymous and tmpfs memory.")
     watermark_min_pages: Pages = Field(default=0, description="The zones' min watermarks added up.")
 
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 from oomsayer.kernel.domain import Domain, DomainKind
 from oomsayer.kernel.nodelist import Nodes
-from oomsayer.kernel.snapshot import ROOT, Memcg, Snapshot, parent_path
+from oomsayer.kernel.snapshot import ROOT, Memcg, Memory, Snapshot, parent_path
 
 _ZRAM_RATIO = 2
 
@@ -84,8 +84,7 @@ def _node(snapshot: Snapshot) -> Headroom:
     memory = snapshot.memory
     if memory.free_bytes is None or memory.file_bytes is None:
         return Headroom(memory.total_bytes, None, None)
-    swap = memory.swap_free_bytes - min(memory.zram_free_bytes, memory.swap_free_bytes) // _ZRAM_RATIO
-    room = memory.free_bytes + memory.file_bytes + swap - memory.watermark_min_bytes
+    room = memory.free_bytes + memory.file_bytes + _swap_left(memory) - memory.watermark_min_bytes
     return Headroom(memory.total_bytes, memory.total_bytes - memory.free_bytes, room)
 
 
@@ -94,10 +93,14 @@ def _memory_nodes(mems: Nodes, snapshot: Snapshot) -> Headroom:
     nodes = [node for node in memory.nodes if node.number in mems]
     present = sum(node.present_pages for node in nodes)
     free = sum(node.free_pages for node in nodes)
-    reclaimable = sum(node.file_pages for node in nodes)
-    swappable = min(memory.swap_free_bytes // memory.page_size, sum(node.anon_pages for node in nodes))
-    room = free + reclaimable + swappable - sum(node.watermark_min_pages for node in nodes)
-    return Headroom(*(pages * memory.page_size for pages in (present, present - free, room)))
+    room = free + sum(node.file_pages - node.watermark_min_pages for node in nodes)
+    limit, usage, left = (pages * memory.page_size for pages in (present, present - free, room))
+    return Headroom(limit, usage, left + _swap_left(memory))
+
+
+def _swap_left(memory: Memory) -> int:
+    """What swap still takes off memory."""
+    return memory.swap_free_bytes - min(memory.zram_free_bytes, memory.swap_free_bytes) // _ZRAM_RATIO
 
 
 def _memcg(memcg: Memcg, snapshot: Snapshot) -> Headroom:

@@ -162,7 +162,6 @@ class MemoryNode:
         spanned_pages: holes included, about node_spanned_pages().
         free_pages: free.
         file_pages: page cache that reclaim can give back.
-        anon_pages: anonymous and tmpfs memory: reclaimable only into swap.
         watermark_min_pages: the zones' min watermarks.
     """
 
@@ -171,7 +170,6 @@ class MemoryNode:
     spanned_pages: int = 0
     free_pages: int = 0
     file_pages: int = 0
-    anon_pages: int = 0
     watermark_min_pages: int = 0
 
 

@@ -12,11 +12,9 @@ _FIELDS = {
     b"present": "present_pages",
     b"spanned": "spanned_pages",
     b"pages free": "free_pages",
-    # These four are told once a node from 4.8 on, before that zone by zone.
+    # These two are told once a node from 4.8 on, before that zone by zone.
     b"nr_active_file": "file_pages",
     b"nr_inactive_file": "file_pages",
-    b"nr_active_anon": "anon_pages",
-    b"nr_inactive_anon": "anon_pages",
     b"min": "watermark_min_pages",
 }
 _LINE = re.compile(rb"^ +(%b) +(\d{1,18})$" % b"|".join(_FIELDS), re.MULTILINE)
