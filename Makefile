@@ -77,8 +77,8 @@ test-kernel: setup ## Real kernels alone (KERNELS="6.12" SCENARIOS=3 SEED=7 for 
 	  $(VENV)/python -m pytest tests/kernel
 
 .PHONY: bench
-bench: setup ## Speed as ratios, measured side by side
-	@for script in bench/*.py; do echo "# $$script"; $(VENV)/python $$script; done
+bench: setup ## Speed as ratios, measured side by side (status 1 where a target is missed)
+	@missed=0; for script in bench/*.py; do echo "# $$script"; $(VENV)/python $$script || missed=1; done; exit $$missed
 
 .PHONY: lint
 lint: setup ## Style, types, layers, generated files

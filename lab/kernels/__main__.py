@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from lab.errors import LabError
 from lab.kernels.guestimage import KERNELS
 from lab.kernels.report import table
-from lab.kernels.runner import JOBS, SCENARIOS, SEED, kept, run
+from lab.kernels.runner import JOBS, SCENARIOS, SEED, all_numbers, kept, run
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -17,7 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 where every prediction was right, 1 where one was not, 2 where the lab itself failed.
     """
     options = _parser().parse_args(arguments)
-    numbers = options.scenario or list(range(options.scenarios))
+    numbers = options.scenario or all_numbers(options.scenarios)
     try:
         runs = run(options.kernel or list(KERNELS), options.seed, numbers, options.jobs)
     except LabError as error:
@@ -47,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         default=SCENARIOS,
         metavar="N",
-        help="how many on each kernel (default: %(default)s)",
+        help="how many generated ones on each kernel, beside those made by hand (default: %(default)s)",
     )
     parser.add_argument(
         "--scenario",

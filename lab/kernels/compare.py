@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from lab.kernels.scenario import NO_CONTROLLER, Scenario
+from lab.kernels.scenario import NO_CONTROLLER, End, Scenario
 from oomsayer.kernel.era import detect
 from oomsayer.kernel.oomlog import OomKill, oom_kills
 
@@ -68,6 +68,9 @@ def compare(scenario: Scenario, result: Mapping[str, Any]) -> Outcome:
     if outcome.error:
         return outcome
     _compare_scores(result["check"], outcome)
+    if scenario.end is not End.KILLS:
+        _compare_end(scenario, result, outcome)
+        return outcome
     kills = [kill for kill in oom_kills(result["log"]) if kill.constraint]
     outcome.kills = len(kills)
     strangers = sorted({kill.domain or "" for kill in kills} - {scenario.domain})
@@ -89,6 +92,23 @@ def _compare_scores(check: Mapping[str, Any], outcome: Outcome) -> None:
         f"pid {each['pid']} ({each['comm']}) has oom_score {each['kernel']}, and not {each['ours']}"
         for each in wrong
     ]
+
+
+def _compare_end(scenario: Scenario, result: Mapping[str, Any], outcome: Outcome) -> None:
+    """A scenario in which badness does not decide: what the prediction says of it, and what came."""
+    domain = next(d for d in result["prediction"]["domains"] if d["path"] == scenario.domain)
+    if scenario.end is End.PANIC:
+        said, came = "panics", f"panic: {result.get('panic', 'none')}"
+        right = domain["victim"] is None and scenario.says in came
+    else:
+        (step,) = result["steps"]
+        said, came = scenario.says, step["answer"]
+        right = came == scenario.end and not step["dead"]
+        right = right and (domain["victim"] is not None) is (scenario.end is End.GONE)
+    right = right and any(said in each for each in domain["assumptions"])
+    outcome.first = outcome.order = Match.RIGHT if right else Match.WRONG
+    if not right:
+        outcome.misses.append(f"predicted {domain['victim']}, {domain['assumptions']}, and it was: {came}")
 
 
 def precision(scenario: Scenario, result: Mapping[str, Any]) -> dict[int, tuple[int, int]]:

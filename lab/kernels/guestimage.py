@@ -19,6 +19,8 @@ from lab.qemu.cpio import Member, write_archive
 
 KERNELS: Mapping[str, str] = {"5.10": "bullseye", "6.1": "bookworm", "6.12": "trixie", "7": "forky"}
 """The kernels under test, and the Debian release that carries each. "7" is the newest 7.x."""
+V1_KERNELS = ("5.10", "6.1")
+"""Those with the memory controller of cgroup v1: Debian builds later ones without (CONFIG_MEMCG_V1)."""
 
 _USER_SPACE_SUITE = "trixie"
 _USER_SPACE = (

@@ -14,6 +14,7 @@ _HEADER = (
     "ORDER",
     "OOM_SCORE",
     "TOO CLOSE",
+    "BY HAND",
     "NOT PLAYED",
 )
 
@@ -28,16 +29,17 @@ def table(runs: Iterable[Run]) -> str:
 
 
 def _row(run: Run) -> Sequence[str]:
-    first = [outcome.first for outcome in run.outcomes if outcome.first]
-    sets = [match for outcome in run.outcomes for match in outcome.kill_sets]
-    order = [outcome.order for outcome in run.outcomes if outcome.order]
+    first = [outcome.first for outcome in run.generated if outcome.first]
+    sets = [match for outcome in run.generated for match in outcome.kill_sets]
+    order = [outcome.order for outcome in run.generated if outcome.order]
+    by_hand = sum(outcome.good for outcome in run.staged)
     excluded = sum(matches.count(Match.EXCLUDED) for matches in (first, order))
     failed = sum(bool(outcome.error) for outcome in run.outcomes)
     kills = sum(outcome.kills for outcome in run.outcomes)
     same, compared = (sum(outcome.scores[i] for outcome in run.outcomes) for i in (0, 1))
     return (
-        run.release, str(len(run.outcomes)), str(kills), _share(first), _share(sets), _share(order),
-        f"{same}/{compared}", str(excluded), str(failed),
+        run.release, str(len(run.generated)), str(kills), _share(first), _share(sets), _share(order),
+        f"{same}/{compared}", str(excluded), f"{by_hand}/{len(run.staged)}", str(failed),
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ that makes their badness nearly equal, each at its own oom_score_adj.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from enum import StrEnum
 from random import Random
 
 ROOT = "/"
@@ -38,6 +39,34 @@ _NAMES = (
 _SYSTEM = (("kubelet", -999), ("containerd", -999), ("dbus", -900), ("systemd-journald", -250),
            ("sshd", -1000),
            ("cron", 0), ("node-exporter", 100))  # fmt: skip
+
+
+class Machine(StrEnum):
+    """What a guest is started as."""
+
+    PLAIN = "plain"
+    """cgroup v2, one memory node."""
+    NUMA = "numa"
+    """cgroup v2, two memory nodes of equal size."""
+    V1 = "v1"
+    """cgroup v1, with swap accounting."""
+    SPARE = "spare"
+    """As plain: for one more panic."""
+
+
+class End(StrEnum):
+    """How a scenario ends."""
+
+    KILLS = "kills"
+    """Those die whom the prediction names."""
+    PANIC = "panic"
+    """The kernel panics: nothing can be played after it."""
+    GONE = "gone"
+    """The process that asks for memory is taken."""
+    HANGS = "hangs"
+    """It waits for room."""
+    SPINS = "spins"
+    """Its page fault is tried again and again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +103,13 @@ class Scenario:
         prefill_bytes: how much is filled before the prediction, so that swap is in use then.
         steps: how many kills to wait for.
         leave: when fewer than this many processes are left, it ends: the node would panic.
+        name: of one made by hand (staged.py), empty for a generated one.
+        machine: what it is played on.
+        sysctls: files below /proc/sys to write.
+        hunger_adj: if not None, no tmpfs pages fill the domain: a process at this oom_score_adj asks for more
+            memory than there is.
+        end: how it ends.
+        says: what a panic's message, or an assumption of the prediction, has in it.
     """
 
     seed: int
@@ -83,11 +119,17 @@ class Scenario:
     cgroups: Sequence[Cgroup]
     processes: Sequence[Process]
     attach: Sequence[int]
-    swap: bool
-    swappiness: int
-    prefill_bytes: int
-    steps: int
-    leave: int
+    swap: bool = False
+    swappiness: int = 60
+    prefill_bytes: int = 0
+    steps: int = _STEPS
+    leave: int = 0
+    name: str = ""
+    machine: Machine = Machine.PLAIN
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+    hunger_adj: int | None = None
+    end: End = End.KILLS
+    says: str = ""
 
     def document(self) -> dict[str, object]:
         """What the player in the guest reads."""

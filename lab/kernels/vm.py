@@ -1,6 +1,7 @@
 """One boot of a kernel under test: QEMU with two serial ports, one for what goes wrong, one for results."""
 
 import json
+import re
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -10,7 +11,7 @@ from typing import Any
 from lab import packages
 from lab.errors import LabError
 from lab.kernels.guestimage import guest_image
-from lab.kernels.scenario import MACHINE_MIB, SWAP_MIB, Scenario
+from lab.kernels.scenario import MACHINE_MIB, SWAP_MIB, Machine, Scenario
 from lab.progress import tail
 
 Result = dict[str, Any]
@@ -23,11 +24,31 @@ _KERNEL_ARGUMENTS = (
     "console=ttyS0 loglevel=3 log_buf_len=4M panic=-1 audit=0 mitigations=off transparent_hugepage=madvise"
 )
 
+_HALF = f"{MACHINE_MIB // 2}M"
+_MACHINES = {
+    Machine.PLAIN: ((), ""),
+    Machine.NUMA: (
+        (
+            "-object", f"memory-backend-ram,id=m0,size={_HALF}", "-numa", "node,memdev=m0,cpus=0",
+            "-object", f"memory-backend-ram,id=m1,size={_HALF}", "-numa", "node,memdev=m1,cpus=1",
+        ),
+        "",
+    ),
+    # Before 5.18 the kernel counts swap by cgroup only if asked to.
+    Machine.V1: ((), " lab.cgroup=v1 swapaccount=1"),
+    Machine.SPARE: ((), ""),
+}  # fmt: skip
+"""What each adds for QEMU and for the kernel."""
+_PANIC = re.compile(r"Kernel panic - not syncing: (.*)")
 
-def play(kernel: str, scenarios: Sequence[Scenario], directory: Path) -> Iterator[Result]:
+
+def play(
+    kernel: str, scenarios: Sequence[Scenario], directory: Path, machine: Machine = Machine.PLAIN
+) -> Iterator[Result]:
     """Boot a kernel and play scenarios; each result as it comes.
 
-    The iteration ends early when the guest dies: what is missing then was not played.
+    The iteration ends early when the guest dies: what is missing then was not played. A result that is to end
+    in a panic has the kernel's words for it under "panic".
 
     Raises:
         LabError: the guest says nothing at all; the text shows the end of its console.
@@ -44,12 +65,13 @@ def play(kernel: str, scenarios: Sequence[Scenario], directory: Path) -> Iterato
     results.touch()
     # /dev/kvm may exist and yet hang, so the processor is always emulated. Both in one thread: emulated side
     # by side, one can run into the other's half-patched code (7.2 dies of an int3 then).
+    arguments, kernel_arguments = _MACHINES[machine]
     command: list[str | Path] = [
         "qemu-system-x86_64", "-accel", "tcg,thread=single", "-cpu", "max", "-smp", "2",
         "-m", str(MACHINE_MIB), "-display", "none", "-monitor", "none", "-no-reboot", "-nic", "none",
         "-serial", f"file:{console}", "-serial", f"file:{results}",
-        "-kernel", image.kernel, "-initrd", image.initrd, "-append", _KERNEL_ARGUMENTS,
-        "-drive", f"file={swap},if=virtio,format=raw,cache=unsafe",
+        "-kernel", image.kernel, "-initrd", image.initrd, "-append", _KERNEL_ARGUMENTS + kernel_arguments,
+        "-drive", f"file={swap},if=virtio,format=raw,cache=unsafe", *arguments,
     ]  # fmt: skip
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
     try:
@@ -64,6 +86,7 @@ def play(kernel: str, scenarios: Sequence[Scenario], directory: Path) -> Iterato
 def _results(process: subprocess.Popen[bytes], path: Path, console: Path) -> Iterator[Result]:
     heard = time.monotonic()
     any_yet = False
+    awaited: Result | None = None
     with path.open("rb") as results:
         rest = b""
         while True:
@@ -74,10 +97,16 @@ def _results(process: subprocess.Popen[bytes], path: Path, console: Path) -> Ite
                 *lines, rest = (rest + new).split(b"\n")
                 for line in lines:
                     any_yet = True
-                    yield json.loads(line)
+                    result = json.loads(line)
+                    awaited = result if result.get("awaits_panic") else None
+                    if awaited is None:
+                        yield result
             elif ended or time.monotonic() - heard > _SILENCE_SECONDS:
                 break
             else:
                 time.sleep(_POLL_SECONDS)
+    if awaited is not None:
+        panic = _PANIC.search(console.read_text("utf-8", "replace"))
+        yield awaited | {"panic": panic[1].strip() if panic else ""}
     if not any_yet:
         raise LabError(f"the guest reported nothing; the end of {console}:\n{tail(console)}")

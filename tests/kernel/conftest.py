@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 from lab.kernels.guestimage import KERNELS
 from lab.kernels.report import table
-from lab.kernels.runner import JOBS, SCENARIOS, SEED, Run, run
+from lab.kernels.runner import JOBS, SCENARIOS, SEED, Run, all_numbers, run
 
 _RUNS = pytest.StashKey[Sequence[Run]]()
 
@@ -24,7 +24,7 @@ def runs(pytestconfig: pytest.Config) -> dict[str, Run]:
     seed = int(os.environ.get("OOMSAYER_SEED") or SEED)
     scenarios = int(os.environ.get("OOMSAYER_SCENARIOS") or SCENARIOS)
     jobs = int(os.environ.get("OOMSAYER_JOBS") or JOBS)
-    done = run(KERNELS_ASKED_FOR, seed, range(scenarios), jobs)
+    done = run(KERNELS_ASKED_FOR, seed, all_numbers(scenarios), jobs)
     pytestconfig.stash[_RUNS] = done
     return {each.kernel: each for each in done}
 

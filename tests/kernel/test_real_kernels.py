@@ -14,6 +14,6 @@ def test_the_kernel_kills_whom_we_said(kernel: str, runs: dict[str, Run]) -> Non
 
 
 def test_hardly_anything_is_too_close_to_tell(kernel: str, runs: dict[str, Run]) -> None:
-    outcomes = runs[kernel].outcomes
+    outcomes = runs[kernel].generated
     excluded = [outcome for outcome in outcomes if Match.EXCLUDED in (outcome.first, outcome.order)]
     assert len(excluded) <= len(outcomes) // 10

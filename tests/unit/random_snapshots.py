@@ -1,10 +1,10 @@
-"""Random nodes: trees, limits, groups, shared memories, ties, processes that are spared or dying."""
+"""Random nodes: trees, memory nodes, limits, groups, shared memories, ties, some spared or dying."""
 
 import random
 from dataclasses import replace
 
 from oomsayer.kernel.era import Era, era_named
-from oomsayer.kernel.snapshot import ROOT, Memcg, Memory, Snapshot, Sysctls, Task, Unkillable
+from oomsayer.kernel.snapshot import ROOT, Memcg, Memory, MemoryNode, Snapshot, Sysctls, Task, Unkillable
 
 PAGE = 4096
 ADJS = (-1000, -998, -997, -500, 0, 0, 3, 900, 900, 985, 1000, 1000)
@@ -16,7 +16,7 @@ def random_snapshot(seed: int, era: Era | None = None, tasks: int = 60) -> Snaps
     processes = tuple(_task(rng, pid, rng.choice(list(memcgs))) for pid in range(2, 2 + rng.randrange(tasks)))
     processes = _namespaces(rng, processes)
     memory = Memory(PAGE, rng.randrange(1 << 28, 1 << 34), rng.choice((0, 0, 1 << 30)))
-    return Snapshot(
+    snapshot = Snapshot(
         kernel="6.12.0",
         era=era or era_named("E6"),
         cgroup_version=2,
@@ -25,6 +25,21 @@ def random_snapshot(seed: int, era: Era | None = None, tasks: int = 60) -> Snaps
         memcgs=memcgs,
         sysctls=Sysctls(swappiness=rng.choice((0, 60))),
     )
+    return _numa(rng, snapshot) if rng.random() < 0.4 else snapshot
+
+
+def _numa(rng: random.Random, snapshot: Snapshot) -> Snapshot:
+    """The machine with three memory nodes, and some processes held to one or two of them."""
+    pages = snapshot.memory.total_pages
+    nodes = tuple(
+        MemoryNode(n, pages // (n + 2), pages // (n + 1), rng.randrange(9999), rng.randrange(9999))
+        for n in range(3)
+    )
+    held = (None, None, frozenset({0}), frozenset({1}), frozenset({0, 2}))
+    tasks = tuple(replace(task, mems_allowed=rng.choice(held)) for task in snapshot.tasks)
+    cpusets = {task.mems_allowed for task in tasks if task.mems_allowed}
+    memory = replace(snapshot.memory, nodes=nodes)
+    return replace(snapshot, memory=memory, tasks=tasks, cpusets=tuple(sorted(cpusets, key=sorted)))
 
 
 def _tree(rng: random.Random) -> dict[str, Memcg]:

@@ -6,7 +6,8 @@ import pytest
 
 from oomsayer.agent.histories import Histories
 from oomsayer.forecast.headroom import Headroom
-from oomsayer.forecast.prospect import Watched
+from oomsayer.forecast.oomtime import Trend
+from oomsayer.forecast.prospect import Watched, prospects
 from oomsayer.kernel.era import era_named
 from oomsayer.kernel.snapshot import ROOT, Memcg, MemcgEvents, Memory, Snapshot
 
@@ -23,6 +24,15 @@ def node(box: Memcg = BOX) -> Snapshot:
 def rooms(used: float | None) -> dict[str, Headroom]:
     left = None if used is None else LIMIT - int(used * MIB)
     return {ROOT: Headroom(4096 * MIB, 0, 4000 * MIB), "/box": Headroom(LIMIT, 0, left)}
+
+
+def test_memory_nodes_by_themselves_are_not_watched() -> None:
+    with_nodes = rooms(10) | {"cpuset.mems=0": Headroom(LIMIT, 0, LIMIT)}
+    histories = Histories()
+    watched = [histories.note(node(), with_nodes, float(now)) for now in range(0, 600, 2)][-1]
+    assert "cpuset.mems=0" not in watched.growths
+    ahead = prospects(node(), with_nodes, watched)["cpuset.mems=0"]
+    assert ahead.time.trend is Trend.UNKNOWN
 
 
 class Watch:

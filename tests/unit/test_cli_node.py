@@ -20,7 +20,7 @@ from oomsayer.cli.main import main
 from oomsayer.cli.table import COLUMNS, table
 from oomsayer.cli.text import width
 from oomsayer.kernel.era import era_named
-from oomsayer.kernel.snapshot import Memcg, Memory, Snapshot, Task
+from oomsayer.kernel.snapshot import Memcg, Memory, MemoryNode, Snapshot, Task
 from oomsayer.kernel.verdict import verdicts
 
 SOURCES = Path(__file__).parents[2] / "operator"
@@ -291,3 +291,18 @@ class TestProgram:
         )
         assert yaml.safe_load(done.stdout)["era"] == "E6"
         assert done.stderr == b""
+
+
+def test_memory_nodes_have_a_line_of_their_own() -> None:
+    shot = a_snapshot()
+    nodes = (MemoryNode(0, 524288, free_pages=131072), MemoryNode(1, 524288, free_pages=131072))
+    shot = replace(shot, memory=replace(shot.memory, nodes=nodes), cpusets=(frozenset({1}),))
+    told = verdicts(shot)
+    assert any(line.startswith("cpuset.mems=1 ") for line in table(shot, told).splitlines())
+    domain = json.loads(json.dumps(document(shot, told)))["domains"][1]
+    assert (domain["kind"], domain["path"], domain["headroom_bytes"]) == (
+        "cpuset",
+        "cpuset.mems=1",
+        512 * MIB,
+    )
+    assert set(domain) >= DOMAIN_FIELDS

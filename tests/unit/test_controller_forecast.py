@@ -28,7 +28,7 @@ from oomsayer.controller.forecast import (
     wanted,
 )
 from oomsayer.controller.names import Names
-from oomsayer.kernel.snapshot import ROOT, Snapshot
+from oomsayer.kernel.snapshot import ROOT, MemoryNode, Snapshot
 
 
 def test_next_is_the_domain_with_the_least_room_for_its_size() -> None:
@@ -134,3 +134,18 @@ def test_a_crowded_nodes_forecast_stays_small_and_keeps_the_orders_that_matter()
 def test_only_names_that_are_shown_are_asked_for() -> None:
     whose = wanted(judge(node()))
     assert {(o.pod_uid, o.container_id) for o in whose} == {(UID, None), (UID, REDIS_ID), (UID, "b" * 64)}
+
+
+def test_memory_nodes_that_are_full_are_told_by_their_own_name() -> None:
+    first = frozenset({0})
+    held = tuple(replace(each, mems_allowed=first) if each.pid == 102 else each for each in node().tasks)
+    nodes = (MemoryNode(0, 1000 * 256, free_pages=20 * 256), MemoryNode(1, 7000 * 256, free_pages=5000 * 256))
+    plain = node(free=6000)
+    memory = replace(plain.memory, nodes=nodes)
+    snapshot = replace(plain, memory=memory, tasks=held, cpusets=(first,))
+    _, domain, *_ = forecast_domains(seen(snapshot), NAMES, 4096)
+    assert (domain.kind, domain.path, domain.name) == ("cpuset", "cpuset.mems=0", "cpuset.mems=0")
+    assert (domain.limit_bytes, domain.headroom_bytes) == (1000 * MI, 20 * MI)
+    line = next_victim(seen(snapshot), NAMES, 4096)
+    assert line is not None
+    assert (line.domain, line.domain_kind) == ("cpuset.mems=0", "cpuset")

@@ -58,6 +58,8 @@ def test_a_pod_that_merely_claims_a_hash_is_found_by_its_own_uid() -> None:
 
 def test_domains_are_called_what_people_call_them() -> None:
     assert NAMES.domain(Domain(DomainKind.NODE, "/", 1)) == ("node", "node")
+    mems = Domain(DomainKind.CPUSET, "cpuset.mems=1", 1, frozenset({1}))
+    assert NAMES.domain(mems) == ("cpuset", "cpuset.mems=1")
     assert NAMES.domain(memcg(POD)) == ("pod", "pod shop/cart-0")
     assert NAMES.domain(memcg(REDIS)) == ("container", "container shop/cart-0/redis")
     assert NAMES.domain(memcg(f"{REDIS}/worker")) == ("container", "container shop/cart-0/redis/worker")

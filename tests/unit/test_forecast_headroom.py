@@ -5,7 +5,7 @@ from dataclasses import replace
 from oomsayer.forecast.headroom import Headroom, binding, headroom
 from oomsayer.kernel.domain import Domain, DomainKind
 from oomsayer.kernel.era import ERAS
-from oomsayer.kernel.snapshot import ROOT, Memcg, Memory, Snapshot
+from oomsayer.kernel.snapshot import ROOT, Memcg, Memory, MemoryNode, Snapshot
 
 MIB = 1 << 20
 POD = Domain(DomainKind.MEMCG, "/pod", 1)
@@ -49,6 +49,16 @@ def test_what_could_not_be_read_is_unknown() -> None:
     blind = replace(FULL, usage_bytes=None)
     assert headroom(POD, snapshot(NO_SWAP, blind)) == Headroom(100 * MIB, None, None)
     assert headroom(POD, snapshot(NO_SWAP, blind)).share is None
+
+
+def test_memory_nodes_have_the_room_of_their_own_zones() -> None:
+    nodes = (MemoryNode(0, 1000, 1000, 900, 50), MemoryNode(1, 500, 500, 100, 60, 20))
+    memory = replace(SWAP, nodes=nodes)
+    second = Domain(DomainKind.CPUSET, "cpuset.mems=1", 1, frozenset({1}))
+    # 100 free and 60 of page cache, less the 20 that are kept back; and what swap still takes.
+    expected = Headroom(500 * 4096, 400 * 4096, 140 * 4096 + 40 * MIB)
+    assert headroom(second, snapshot(memory)) == expected
+    assert headroom(second, snapshot(replace(memory, swap_free_bytes=0))).headroom_bytes == 140 * 4096
 
 
 def test_the_nodes_room_ends_at_the_watermarks() -> None:

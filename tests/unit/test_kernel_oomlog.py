@@ -42,6 +42,11 @@ def test_the_nodes_kill_has_the_root_as_domain() -> None:
     assert oom_kills([NODE_KILL]) == [OomKill(44, "init helper", "/", "/", "NONE")]
 
 
+def test_the_kill_for_memory_nodes_names_them() -> None:
+    cpuset = NODE_KILL.replace("CONSTRAINT_NONE", "CONSTRAINT_CPUSET")
+    assert [kill.domain for kill in oom_kills([cpuset])] == ["cpuset.mems=0-1,3"]
+
+
 def test_lines_that_only_look_alike_are_passed_over() -> None:
     assert oom_kills(["oom-kill:constraint=CONSTRAINT_MEMCG,cut", "Killed process 3 (x)"]) == []
 

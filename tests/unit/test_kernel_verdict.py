@@ -11,7 +11,17 @@ from oomsayer.agent.prune import prune
 from oomsayer.kernel.badness import oom_badness
 from oomsayer.kernel.domain import Domain, DomainKind, domains, within
 from oomsayer.kernel.era import ERAS, Era, Tie
-from oomsayer.kernel.snapshot import ROOT, Memcg, Memory, Snapshot, Sysctls, Task, Unkillable, parent_path
+from oomsayer.kernel.snapshot import (
+    ROOT,
+    Memcg,
+    Memory,
+    MemoryNode,
+    Snapshot,
+    Sysctls,
+    Task,
+    Unkillable,
+    parent_path,
+)
 from oomsayer.kernel.verdict import Confidence, Verdict, verdicts
 
 DEPTH = 6
@@ -19,8 +29,8 @@ DEPTH = 6
 
 def walk(snapshot: Snapshot, domain: Domain) -> list[Task]:
     """The domain's processes in the order of the kernel's scan."""
-    if domain.kind is DomainKind.NODE:
-        return list(snapshot.tasks)
+    if domain.kind is not DomainKind.MEMCG:
+        return [task for task in snapshot.tasks if domain.may_use(task.mems_allowed)]
     found: list[Task] = []
 
     def visit(path: str) -> None:
@@ -51,7 +61,7 @@ def dying(snapshot: Snapshot, victim: Task, domain: Domain) -> set[int]:
     while path != ROOT:
         if snapshot.memcgs[path].oom_group:
             group = path
-        if path == domain.path:
+        if path == domain.cgroup:
             break
         path = parent_path(path)
     dead = [victim]
@@ -89,7 +99,8 @@ def cascade(snapshot: Snapshot, domain: Domain) -> Iterator[tuple[int, int, set[
         if snapshot.era.sacrifice_child:
             children = [
                 t for t in snapshot.tasks
-                if t.parent == victim.pid and t.pid not in dead and within(t.memcg, domain.path)
+                if t.parent == victim.pid and t.pid not in dead and within(t.memcg, domain.cgroup)
+                and domain.may_use(t.mems_allowed)
                 and not (t.mm and t.mm == victim.mm)
             ]  # fmt: skip
             scored = [(t, oom_badness(t, domain.totalpages, snapshot.era, PAGE)) for t in children]
@@ -178,6 +189,11 @@ def test_equal_badness_is_reported_as_too_close() -> None:
     assert verdict.confidence is Confidence.LOW
 
 
+def test_the_only_candidate_is_dying_already() -> None:
+    verdict = verdicts(node(replace(process(10, 900), in_flight=True)))[0]
+    assert (verdict.victim, verdict.confidence) == (None, Confidence.BLOCKED)
+
+
 def test_a_dying_process_blocks_the_next_kill() -> None:
     snapshot = node(replace(process(10, 900), in_flight=True), process(11, 500))
     verdict = verdicts(snapshot)[0]
@@ -205,6 +221,43 @@ def test_nobody_to_kill_is_said() -> None:
     verdict = verdicts(node(process(10, 900), memcgs=(limited,)))[1]
     assert (verdict.victim, verdict.confidence) == (None, Confidence.NONE)
     assert verdict.assumptions == ("no process here can be killed: allocations at the limit fail",)
+
+
+def test_who_may_not_use_a_memory_node_is_not_asked_for_it() -> None:
+    near, far = frozenset({0}), frozenset({1})
+    tasks = (
+        replace(process(10, 900), mems_allowed=near),
+        replace(process(11, 500), mems_allowed=far),
+        process(12, 400, 5),
+    )
+    machine = node(*tasks)
+    nodes = (MemoryNode(0, 4000000), MemoryNode(1, 96000))
+    machine = replace(machine, memory=replace(machine.memory, nodes=nodes), cpusets=(far,))
+    whole, second = verdicts(machine)
+    assert (second.domain.kind, second.domain.path) == (DomainKind.CPUSET, "cpuset.mems=1")
+    assert [kill.task.pid for kill in whole.order] == [12, 10, 11]  # 5 weighs 20480 pages there
+    assert [(kill.task.pid, kill.points) for kill in second.order] == [(12, 880), (11, 500)]
+    assert any("memory policy" in said for said in whole.assumptions)
+    assert any("cpuset allows every memory node" in said for said in whole.assumptions)
+    assert second.assumptions == ()
+
+
+def test_a_machine_with_one_memory_node_has_nothing_to_presume() -> None:
+    (verdict,) = verdicts(node(process(10, 900)))
+    assert (verdict.confidence, verdict.assumptions) == (Confidence.HIGH, ())
+
+
+def test_the_allocating_task_overrules_badness() -> None:
+    verdict = verdicts(node(process(10, 900), sysctls=Sysctls(oom_kill_allocating_task=1)))[0]
+    assert verdict.victim is not None
+    assert verdict.confidence is Confidence.LOW
+    assert "takes the process that asks" in verdict.assumptions[-1]
+
+
+def test_where_nobody_can_be_killed_an_old_kernel_may_go_on_to_the_node() -> None:
+    limited = Memcg("/empty", inode=2, max_bytes=1 << 20)
+    old = replace(node(process(10, 900), memcgs=(limited,)), kernel="5.10.0-32-cloud-amd64")
+    assert "a page fault that fails here may go on" in verdicts(old)[1].assumptions[-1]
 
 
 def test_a_cgroup_without_the_killer_hangs() -> None:

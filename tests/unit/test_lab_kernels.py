@@ -1,10 +1,12 @@
 """The kernel lab's own judgement: scenarios that can be played, and comparisons that notice a difference."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from lab.kernels.compare import Match, compare
-from lab.kernels.scenario import ROOT, Scenario, generate
+from lab.kernels.scenario import ROOT, End, Machine, Scenario, generate
+from lab.kernels.staged import FIRST_NUMBER, staged
 
 
 def scenario(*, swap: bool = False) -> Scenario:
@@ -144,3 +146,51 @@ def test_scenarios_can_be_played() -> None:
                 assert "memory.max" not in files[between]
                 between = between.rpartition("/")[0]
     assert domains == {"node", "1", "2", "3", "4"}
+
+
+def ending(end: End, says: str, answer: str = "", **domain: object) -> tuple[Scenario, dict[str, Any]]:
+    result = played([], [], [], answer=answer)
+    result["prediction"] = {"domains": [{"path": "/c", "victim": None, "assumptions": [says], **domain}]}
+    return replace(scenario(), end=end, says=says), result
+
+
+def test_a_panic_as_predicted() -> None:
+    made, result = ending(End.PANIC, "the node panics")
+    made = replace(made, says="deadlocked")
+    assert compare(made, result | {"panic": "System is deadlocked on memory"}).good
+    assert not compare(made, result | {"panic": ""}).good
+    assert not compare(made, result).good
+    result["prediction"]["domains"][0]["victim"] = {"pid": 10}
+    assert not compare(made, result | {"panic": "System is deadlocked on memory"}).good
+
+
+@pytest.mark.parametrize(
+    ("end", "answer", "victim", "good"),
+    [
+        (End.HANGS, "hangs", None, True),
+        (End.HANGS, "gone", None, False),
+        (End.SPINS, "spins", None, True),
+        (End.GONE, "gone", {"pid": 10}, True),
+        (End.GONE, "gone", None, False),
+        (End.HANGS, "hangs", {"pid": 10}, False),
+    ],
+)
+def test_an_end_in_which_badness_has_no_say(
+    end: End, answer: str, victim: dict[str, int] | None, *, good: bool
+) -> None:
+    assert compare(*ending(end, "so it is", answer, victim=victim)).good is good
+
+
+def test_what_is_made_by_hand_can_be_played() -> None:
+    made = staged()
+    assert [each.index for each in made] == list(range(FIRST_NUMBER, FIRST_NUMBER + len(made)))
+    assert len({each.name for each in made}) == len(made)
+    for each in made:
+        paths = {cgroup.path for cgroup in each.cgroups} | {ROOT}
+        assert each.filler in paths
+        assert {process.cgroup for process in each.processes} <= paths
+        assert each.domain in paths or each.domain.startswith("cpuset.mems=")
+    for machine in {each.machine for each in made}:
+        *others, last = [each for each in made if each.machine is machine]
+        assert last.end is End.PANIC or machine is Machine.V1
+        assert all(each.end is not End.PANIC for each in others)

@@ -6,7 +6,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oomsayer.kernel.snapshot import Memory, Sysctls
+from oomsayer.kernel.snapshot import Memory, MemoryNode, Sysctls
 from oomsayer.node import cpustat, meminfo, pidstatm, pressure, swaps, sysctl, zoneinfo
 
 MEMINFO = b"""MemTotal:       24684096 kB
@@ -25,7 +25,7 @@ SwapFree:        1048000 kB
 
 
 def test_meminfo() -> None:
-    assert meminfo.parse(MEMINFO, 4096, 77) == Memory(
+    assert meminfo.parse(MEMINFO, 4096, [MemoryNode(0, 9, watermark_min_pages=7)]) == Memory(
         page_size=4096,
         total_bytes=24684096 * 1024,
         swap_total_bytes=1048572 * 1024,
@@ -35,30 +35,63 @@ def test_meminfo() -> None:
         active_file_bytes=300000 * 1024,
         anon_bytes=120000 * 1024,
         swap_free_bytes=1048000 * 1024,
-        watermark_min_bytes=77,
+        watermark_min_bytes=7 * 4096,
     )
 
 
 def test_what_meminfo_does_not_say_is_unknown() -> None:
-    memory = meminfo.parse(b"MemTotal: 100 kB\n", 4096, 0)
+    memory = meminfo.parse(b"MemTotal: 100 kB\n", 4096, [])
     assert memory == Memory(page_size=4096, total_bytes=102400)
-    assert meminfo.parse(b"MemFree: 100 kB\n", 4096, 0) is None
+    assert meminfo.parse(b"MemFree: 100 kB\n", 4096, []) is None
 
 
-def test_the_watermarks_of_all_zones_add_up() -> None:
-    zones = b"""Node 0, zone      DMA
+ZONES = b"""Node 0, zone      DMA
+  per-node stats
+      nr_inactive_anon 30
+      nr_active_anon 4
+      nr_inactive_file 500
+      nr_active_file 60
+      nr_zone_active_file 9999
   pages free     3840
         boost    0
         min      24
         low      30
+        spanned  4095
+        present  3998
+Node 0, zone   Normal
+  pages free     160
+        min      176
+        spanned  62304
+        present  61440
+      nr_free_pages 160
 Node 1, zone   Normal
   pages free     3840
         min      11994
         low      12000
+        spanned  65536
+        present  65536
   nr_mlock 8
+Node 2, zone   Normal
+  pages free     0
+        min      0
+        spanned  0
+        present  0
 """
-    assert zoneinfo.watermark_min_pages(zones) == 12018
-    assert zoneinfo.watermark_min_pages(b"") == 0
+
+
+def test_memory_nodes_are_their_zones_added_up() -> None:
+    assert zoneinfo.memory_nodes(ZONES) == (
+        MemoryNode(0, 65438, 66399, 4000, file_pages=560, watermark_min_pages=200),
+        MemoryNode(1, 65536, 65536, 3840, watermark_min_pages=11994),
+    )
+    assert zoneinfo.memory_nodes(b"") == ()
+
+
+def test_several_memory_nodes_are_the_machines() -> None:
+    nodes = zoneinfo.memory_nodes(ZONES)
+    memory = meminfo.parse(MEMINFO, 4096, nodes)
+    assert memory is not None
+    assert (memory.nodes, memory.watermark_min_bytes) == (nodes, 12194 * 4096)
 
 
 def test_processors_online() -> None:
@@ -104,7 +137,7 @@ def test_without_psi_there_is_no_pressure() -> None:
 def test_no_content_raises(data: bytes) -> None:
     pressure.parse(data)
     swaps.zram_free_bytes(data)
-    meminfo.parse(data, 4096, 0)
-    zoneinfo.watermark_min_pages(data)
+    meminfo.parse(data, 4096, zoneinfo.memory_nodes(data))
+    zoneinfo.memory_nodes(data)
     cpustat.online(data)
     pidstatm.resident_pages(data)

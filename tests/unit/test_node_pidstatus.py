@@ -44,6 +44,13 @@ def test_fields_of_a_process() -> None:
     assert not found.cap_sys_admin
 
 
+def test_memory_nodes_are_told_where_they_matter() -> None:
+    found, asked = parse(status()), parse(status(), mems=True)
+    assert found is not None
+    assert asked is not None
+    assert (found.mems_allowed, asked.mems_allowed) == (None, frozenset({0}))
+
+
 def test_page_middle_directories_count_where_the_kernel_tells_them_apart() -> None:
     found = parse(status(pmd=b"VmPMD:\t      12 kB\n"))
     assert found is not None

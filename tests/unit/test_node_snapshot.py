@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from tests.fixtures.tree import unpack
+from tests.unit.made_up_machine import Machine, read, stat_of
 
 from oomsayer.kernel.badness import oom_score
 from oomsayer.kernel.domain import within
@@ -14,14 +15,6 @@ from oomsayer.kubelet.cgroups import Qos, owner
 from oomsayer.node.snapshot import Scanner, UnreadableNodeError
 
 MIB = 1 << 20
-
-
-def read(root: Path, own: Path) -> Snapshot:
-    scanner = Scanner(root, own=own)
-    try:
-        return scanner.snapshot()
-    finally:
-        scanner.close()
 
 
 def named(shot: Snapshot, comm: str) -> Task:
@@ -172,76 +165,6 @@ def test_the_pod_places_every_process_where_the_host_does(tmp_path: Path) -> Non
     assert {task.order for task in host.tasks if task.memcg.endswith("containerd.service")} == set(range(7))
 
 
-def stat_of(
-    pid: int,
-    comm: str,
-    *,
-    rss: int,
-    vsize: int,
-    flags: int = 0,
-    start: int | None = None,
-    state: str = "S",
-    threads: int = 1,
-) -> str:
-    fields = f"1 1 1 0 -1 {flags} 5 0 0 0 0 0 0 0 20 0 {threads} 0 {start or pid} {vsize} {rss}"
-    return f"{pid} ({comm}) {state} {fields}{' 0' * 31}\n"
-
-
-STATUS = "Name:\tx\nVmPeak:\t8 kB\nVmRSS:\t{rss} kB\nVmPTE:\t{pte} kB\nVmSwap:\t0 kB\nThreads:\t1\n"
-
-
-class Machine:
-    """A made-up v2 machine in a directory."""
-
-    def __init__(self, root: Path, version: str = "6.12.117") -> None:
-        self.root = root
-        self.own = root
-        self.write("proc/meminfo", f"MemTotal: {4 << 20} kB\nMemFree: {2 << 20} kB\n")
-        self.write("proc/sys/kernel/osrelease", version + "\n")
-        self.write("sys/fs/cgroup/cgroup.controllers", "cpu memory pids\n")
-        self.process(1, "systemd")
-        self.process(2, "kthreadd", flags=0x200000, vsize=0, rss=0)
-        path = self.root / "proc/2/stat"
-        path.write_text(path.read_text().replace(" S 1 ", " S 0 "))
-
-    def write(self, name: str, text: str | bytes) -> None:
-        path = self.root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(text.encode() if isinstance(text, str) else text)
-
-    def process(
-        self,
-        pid: int,
-        comm: str = "worker",
-        *,
-        cgroup: str = "/",
-        rss: int = 100,
-        adj: int = 0,
-        flags: int = 0,
-        vsize: int = 1000,
-        start: int | None = None,
-        state: str = "S",
-        threads: int = 1,
-    ) -> None:
-        size = vsize and vsize + pid
-        stat = stat_of(pid, comm, rss=rss, vsize=size, flags=flags, start=start, state=state, threads=threads)
-        self.write(f"proc/{pid}/stat", stat)
-        status = STATUS.format(rss=rss * 4, pte=40) if vsize else "Name:\tx\nThreads:\t1\n"
-        self.write(f"proc/{pid}/status", status)
-        self.write(f"proc/{pid}/statm", f"1000 {rss} 0 0 0 0 0\n")
-        self.write(f"proc/{pid}/oom_score_adj", f"{adj}\n")
-        self.write(f"proc/{pid}/oom_score", "670\n")
-        self.write(f"proc/{pid}/cgroup", f"0::{cgroup}\n")
-
-    def cgroup(self, path: str, procs: tuple[int, ...] = (), **files: str) -> None:
-        for name, value in {"max": "max", "current": "4096", "oom.group": "0", **files}.items():
-            self.write(f"sys/fs/cgroup{path}/memory.{name.replace('_', '.')}", value + "\n")
-        self.write(f"sys/fs/cgroup{path}/cgroup.procs", "".join(f"{pid}\n" for pid in procs))
-
-    def read(self) -> Snapshot:
-        return read(self.root, self.own)
-
-
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path)
@@ -361,6 +284,37 @@ def test_pressure_of_the_node_and_of_each_domain(machine: Machine) -> None:
     assert shot.memory.pressure == Pressure(some=12.5, full=0.25)
     assert shot.memcgs["/box"].pressure == Pressure(some=12.5, full=7.0)
     assert shot.memcgs["/free"].pressure is None
+
+
+ZONES = "".join(
+    f"Node {number}, zone   Normal\n  pages free {free}\n        min 8\n        present 524288\n"
+    for number, free in ((0, 1000), (1, 2000))
+)
+
+
+def test_what_processes_are_held_to_certain_memory_nodes(machine: Machine) -> None:
+    machine.write("proc/zoneinfo", ZONES)
+    for pid, mems in ((5, "0"), (6, "0-1"), (7, "0-1023"), (8, "1"), (9, "1")):
+        machine.process(pid)
+        status = machine.root / f"proc/{pid}/status"
+        status.write_text(f"{status.read_text()}Mems_allowed_list:\t{mems}\n")
+    shot = machine.read()
+    first, second = frozenset({0}), frozenset({1})
+    held = {task.pid: task.mems_allowed for task in shot.tasks}
+    assert held == {1: None, 5: first, 6: None, 7: None, 8: second, 9: second}
+    assert shot.cpusets == (first, second)
+    assert [node.free_pages for node in shot.memory.nodes] == [1000, 2000]
+    assert [v.domain.path for v in verdicts(shot)] == ["/", "cpuset.mems=0", "cpuset.mems=1"]
+
+
+def test_with_one_memory_node_nobody_is_held_to_it(machine: Machine) -> None:
+    machine.write("proc/zoneinfo", ZONES.partition("Node 1")[0])
+    machine.process(5)
+    status = machine.root / "proc/5/status"
+    status.write_text(f"{status.read_text()}Mems_allowed_list:\t0\n")
+    shot = machine.read()
+    assert (shot.cpusets, shot.memory.nodes, named(shot, "worker").mems_allowed) == ((), (), None)
+    assert shot.memory.watermark_min_bytes == 8 * 4096
 
 
 def test_a_missing_proc_is_one_clear_error(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Whatever a log holds: no exception, no waiting, no growth. What fuzzing once found is an example here."""
 
 import json
+import os
 import time
 import tracemalloc
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from oomsayer.cli.explain_table import text
 from oomsayer.kernel.explain import explain
 from oomsayer.kernel.oomscan import oom_reports
 
+EXAMPLES = int(os.environ.get("OOMSAYER_FUZZ_EXAMPLES", "100"))
+"""How far to search: 100000 takes long."""
 SAMPLES = [
     Text(
         (Row(100, "big", 90_000), Row(200, "small", 400, adj=500)), (100,), style=style, kernel=kernel, **more
@@ -63,7 +66,7 @@ def all_output(blocks: list[bytes]) -> int:
     return found
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_no_mangled_report_raises(data: st.DataObject) -> None:
     lines = list(data.draw(st.sampled_from(SAMPLES)).lines())
@@ -74,13 +77,13 @@ def test_no_mangled_report_raises(data: st.DataObject) -> None:
     all_output([log[at : at + size] for at in range(0, len(log), size)])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(st.lists(st.sampled_from(LINES), max_size=60))
 def test_no_order_of_lines_raises(lines: list[bytes]) -> None:
     all_output([b"\n".join(lines)])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(st.binary(max_size=2000))
 @example(b"x invoked oom-killer")
 @example(b"oom-kill:constraint=CONSTRAINT_,task=,pid=,uid=")
@@ -90,7 +93,7 @@ def test_no_bytes_raise(raw: bytes) -> None:
     all_output([raw])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=EXAMPLES // 2, deadline=None)
 @given(st.data())
 def test_the_blocks_make_no_difference(data: st.DataObject) -> None:
     chosen = data.draw(st.lists(st.sampled_from(SAMPLES), min_size=1, max_size=3))

@@ -9,6 +9,7 @@
  *   name=HEX        what ps shows, any bytes but NUL
  *   anon=N          private memory, written to
  *   huge=N          private memory that asks for huge pages, written to
+ *   hugetlb=N       N huge pages (2 MiB) of the pool, written to
  *   file=PATH:N     N pages of PATH mapped and read
  *   shared=PATH:N   N pages of PATH mapped and written to
  *   sparse=N        one page in each of N times 2 MiB: mostly page tables
@@ -97,6 +98,11 @@ static void hold_anonymous(long pages, int advice)
 
 	madvise(at, pages * PAGE, advice);
 	write_pages(at, pages, PAGE);
+}
+
+static void hold_pool(long huge_pages)
+{
+	write_pages(map(huge_pages * HUGE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1), huge_pages, HUGE);
 }
 
 static void hold_sparse(long regions)
@@ -246,6 +252,8 @@ static void take(const char *key, const char *value)
 		hold_anonymous(atol(value), MADV_NOHUGEPAGE);
 	else if (!strcmp(key, "huge"))
 		hold_anonymous(atol(value), MADV_HUGEPAGE);
+	else if (!strcmp(key, "hugetlb"))
+		hold_pool(atol(value));
 	else if (!strcmp(key, "file"))
 		hold_file(value, 0);
 	else if (!strcmp(key, "shared"))

@@ -20,7 +20,8 @@ States = dict[int, dict[int, str]]
 """By process, the state of each of its threads."""
 
 ACTOR = "/lab/actor"
-CGROUPS = Path("/sys/fs/cgroup")
+V1 = Path("/sys/fs/cgroup/memory")
+CGROUPS = V1 if V1.exists() else V1.parent
 RESULTS = Path("/dev/ttyS1")
 RAMFS_FILE, SHARED_FILE, FILL_FILE = Path("/ramfs/file"), Path("/tmp/shared"), Path("/tmp/fill")  # noqa: S108 - the guest is ours alone
 MAPPED_BYTES = 16 << 20
@@ -34,6 +35,10 @@ PF_KTHREAD = 0x00200000
 REPORTS_LIMIT, REPORTS_SECONDS, REPORT = 10, 6.0, " invoked oom-killer:"
 # How many there may be when the next kill is provoked: that may turn out to be several.
 REPORTS = 5
+PAGEFAULT = "VM_FAULT_OOM"
+"""In what the kernel says of a page fault that it tries again and again."""
+HUNGER_PAGES = 1 << 18
+"""More than the machine has."""
 
 
 class PlayError(Exception):
@@ -90,18 +95,26 @@ class Child:
 
 def main() -> None:
     """Play every scenario, then switch the machine off."""
-    (CGROUPS / "cgroup.subtree_control").write_text("+memory")
+    if CGROUPS == V1:
+        (CGROUPS / "memory.use_hierarchy").write_text("1")
+    else:
+        (CGROUPS / "cgroup.subtree_control").write_text("+memory")
+        (CGROUPS / "cgroup.subtree_control").write_text("+cpuset")
     for path in (RAMFS_FILE, SHARED_FILE):
         path.write_bytes(bytes(MAPPED_BYTES))
     player = Player()
     for scenario in json.loads(Path("/lab/scenarios.json").read_text()):
-        result = player.play(scenario)
-        with RESULTS.open("w") as results:
-            results.write(json.dumps(result) + "\n")
+        report(player.play(scenario))
     os.sync()
     Path("/proc/sysrq-trigger").write_text("o")
     while True:
         signal.pause()
+
+
+def report(result: dict[str, object]) -> None:
+    """Tell the host; it is out when this returns."""
+    with RESULTS.open("w") as results:
+        results.write(json.dumps(result) + "\n")
 
 
 class Player:
@@ -122,6 +135,7 @@ class Player:
         self._records = []
         actors: list[Child] = []
         result: dict[str, object] = {"index": scenario["index"], "release": os.uname().release}
+        settings = {name: Path("/proc/sys", name).read_text() for name in scenario["sysctls"]}
         try:
             result.update(self._perform(scenario, actors))
         except (PlayError, OSError, ValueError) as error:
@@ -130,6 +144,7 @@ class Player:
         result["log"] = self._records
         try:
             self._clear(scenario, actors)
+            write_settings(settings)
         except (PlayError, OSError) as error:
             result.setdefault("error", f"clearing: {error}")
         result["seconds"] = round(time.monotonic() - began, 2)
@@ -140,7 +155,10 @@ class Player:
         set_up(scenario)
         self._start(scenario, actors)
         before = self._players()
-        filler = Child(ACTOR, "fill", str(FILL_FILE), str(FILL_STEP), adj=-1000)
+        if scenario["hunger_adj"] is None:
+            filler = Child(ACTOR, "fill", str(FILL_FILE), str(FILL_STEP), adj=-1000)
+        else:
+            filler = Child(ACTOR, "hold", f"anon={HUNGER_PAGES}", adj=scenario["hunger_adj"])
         actors.append(filler)
         (CGROUPS / scenario["filler"].lstrip("/") / "cgroup.procs").write_text(str(filler.pid))
         if scenario["prefill_bytes"]:
@@ -152,15 +170,29 @@ class Player:
         prediction = self._ask("?")
         predicted = time.monotonic()
         names = {pid: Path(f"/proc/{pid}/comm").read_bytes()[:-1].decode("latin-1") for pid in before}
-        cgroups = {pid: Path(f"/proc/{pid}/cgroup").read_text().partition("::")[2].strip() for pid in before}
+        cgroups = {pid: cgroup_of(pid) for pid in before}
         shared = {pid: shmem_pages(pid) for pid in before}
         threads = {pid: len(each) for pid, each in states(before).items()}
-        steps = self._cascade(filler, before, scenario)
+        told = {"check": check, "prediction": prediction, "filler": filler.pid}
+        if scenario["end"] == "panic":
+            self._listen()
+            report(
+                {
+                    "index": scenario["index"],
+                    "release": os.uname().release,
+                    "awaits_panic": True,
+                    "seconds": 0.0,
+                }
+                | told
+            )
+        if scenario["hunger_adj"] is None:
+            steps = self._cascade(filler, before, scenario)
+        else:
+            steps = self._starve(filler, before, scenario)
         spent = [ready - began, predicted - ready, time.monotonic() - predicted]
         phases = dict(zip(("ready", "predicted", "played"), (round(each, 2) for each in spent), strict=True))
         return {
-            "check": check,
-            "prediction": prediction,
+            **told,
             "names": names,
             "threads": threads,
             "cgroups": cgroups,
@@ -212,6 +244,29 @@ class Player:
                 break
         return steps
 
+    def _starve(self, hungry: Child, before: list[int], scenario: Scenario) -> list[dict[str, object]]:
+        """Let a process take more memory than there is; how that ends, and who had died by then."""
+        still = states(before)
+        control = CGROUPS / scenario["filler"].lstrip("/") / "memory.oom_control"
+        answer = ""
+
+        def ended() -> bool:
+            nonlocal answer
+            self._listen()
+            reap()
+            if not Path(f"/proc/{hungry.pid}").exists():
+                answer = "gone"
+            elif any(PAGEFAULT in record for record in self._records):
+                answer = "spins"
+            elif control.exists() and "under_oom 1" in control.read_text():
+                answer = "hangs"
+            return bool(answer)
+
+        hungry.say("g")
+        until(ended, "nothing came of its hunger")
+        gone = sorted(pid for pid in before if dead(pid, still[pid]))
+        return [{"answer": answer, "oom_kill": oom_kills(), "dead": gone, "lossy": False}]
+
     def _listen(self) -> None:
         """Take what the kernel has logged since the last time."""
         new = list(records(self._log))
@@ -260,6 +315,7 @@ class Player:
 def set_up(scenario: Scenario) -> None:
     """Swap, settings and cgroups."""
     Path("/proc/sys/vm/swappiness").write_text(str(scenario["swappiness"]))
+    write_settings(scenario["sysctls"])
     if scenario["swap"]:
         run("/bin/busybox", "mkswap", SWAP_DEVICE)
         run("/bin/busybox", "swapon", SWAP_DEVICE)
@@ -268,6 +324,18 @@ def set_up(scenario: Scenario) -> None:
         path.mkdir()
         for name, value in cgroup["files"].items():
             (path / name).write_text(value)
+
+
+def write_settings(settings: dict[str, str]) -> None:
+    """Write files of /proc/sys."""
+    for name, value in settings.items():
+        Path("/proc/sys", name).write_text(value)
+
+
+def cgroup_of(pid: int) -> str:
+    """The memory cgroup of a process."""
+    key = ":memory:" if CGROUPS == V1 else "0::"
+    return Path(f"/proc/{pid}/cgroup").read_text().partition(key)[2].partition("\n")[0]
 
 
 def kill(pid: int) -> None:

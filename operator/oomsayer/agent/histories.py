@@ -59,11 +59,11 @@ class Histories:
         for path in self._domains.keys() - rooms.keys():
             del self._domains[path]
         for path, room in rooms.items():
-            demand, left = room.demand_bytes, room.headroom_bytes
-            if demand is None or left is None:
+            demand, left, memcg = room.demand_bytes, room.headroom_bytes, snapshot.memcgs.get(path)
+            # Memory nodes by themselves are not watched: a report has the growth of cgroups alone.
+            if demand is None or left is None or memcg is None:
                 self._domains.pop(path, None)
                 continue
-            memcg = snapshot.memcgs[path]
             domain = self._domains.get(path)
             if domain is None or domain.life != _life(memcg):
                 domain = self._domains[path] = _Domain(_life(memcg), hits=_hits(memcg))

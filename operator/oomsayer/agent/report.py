@@ -21,11 +21,12 @@ from oomsayer.api.vocabulary import REPORT_SCHEMA_VERSION
 from oomsayer.forecast.growth import Growth
 from oomsayer.forecast.headroom import headroom
 from oomsayer.forecast.prospect import Watched
+from oomsayer.kernel import nodelist
 from oomsayer.kernel.domain import DomainKind
 from oomsayer.kernel.snapshot import (
     ROOT,
     Memcg,
-    Memory,
+    MemoryNode,
     Omitted,
     Pressure,
     Snapshot,
@@ -181,7 +182,7 @@ class _Draft:
     ) -> Report | None:
         """With the `count` nearest domains, None where that exceeds the bound."""
         domains = set(self.nearest[:count])
-        kept = [v for v in self.told if v.domain.kind is DomainKind.NODE or v.domain.path in domains]
+        kept = [v for v in self.told if v.domain.kind is not DomainKind.MEMCG or v.domain.path in domains]
         pruned = prune(_without_limits(self.snapshot, domains), depth, kept, pods=pods)
         omitted = len(self.nearest) - count
         status = status_of(replace(pruned, gaps=gaps + pruned.gaps), omitted, self.watched)
@@ -217,11 +218,13 @@ def status_of(snapshot: Snapshot, omitted_domains: int = 0, watched: Watched = U
         "pageSize": snapshot.memory.page_size,
         "initialPidNamespace": snapshot.initial_pid_namespace,
         "watchedSeconds": int(watched.seconds),
-        "memory": _memory(snapshot.memory),
+        "memory": _memory(snapshot),
         "sysctls": _sysctls(snapshot.sysctls),
         "memcgs": _memcgs(snapshot, paths, places, watched, swap=swap),
         "tasks": [_task(task, places, inside, swap=swap) for task in snapshot.tasks],
     }
+    if snapshot.cpusets:
+        status["cpusets"] = [nodelist.text(mems) for mems in snapshot.cpusets]
     if omitted_domains:
         status["omittedDomains"] = omitted_domains
     if snapshot.userspace_killers:
@@ -237,8 +240,9 @@ def rfc3339(seconds: float) -> str:
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}.{milliseconds:03d}Z"
 
 
-def _memory(memory: Memory) -> Json:
-    return _told(
+def _memory(snapshot: Snapshot) -> Json:
+    memory = snapshot.memory
+    told = _told(
         totalBytes=memory.total_bytes,
         swapTotalBytes=memory.swap_total_bytes or None,
         freeBytes=memory.free_bytes,
@@ -250,6 +254,21 @@ def _memory(memory: Memory) -> Json:
         zramFreeBytes=memory.zram_free_bytes or None,
         watermarkMinBytes=memory.watermark_min_bytes or None,
         pressure=_pressure(memory.pressure),
+    )
+    if memory.nodes:
+        holes = snapshot.era.counts_holes
+        told["nodes"] = [_memory_node(node, holes=holes) for node in memory.nodes]
+    return told
+
+
+def _memory_node(node: MemoryNode, *, holes: bool) -> Json:
+    return _told(
+        number=node.number,
+        presentPages=node.present_pages,
+        spannedPages=node.spanned_pages if holes else None,
+        freePages=node.free_pages or None,
+        filePages=node.file_pages or None,
+        watermarkMinPages=node.watermark_min_pages or None,
     )
 
 
@@ -343,6 +362,7 @@ def _task(task: Task, places: Mapping[str, int], inside: Container[int], *, swap
         inFlight=task.in_flight or None,
         threads=task.threads if swap and task.threads > 1 else None,
         reaper=task.reaper or None,
+        mems=None if task.mems_allowed is None else nodelist.text(task.mems_allowed),
         parent=task.parent if task.pid == task.reaper and task.parent in inside else None,
     )
 

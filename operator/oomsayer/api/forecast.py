@@ -36,8 +36,13 @@ MAX_PAST_RISKS = 64
 MAX_LAST_KILLS = 16
 
 Path = Annotated[
-    str, Field(max_length=4096, description='Cgroup path from the node\'s root; "/" is the node.')
+    str,
+    Field(
+        max_length=4096,
+        description='Cgroup path from the node\'s root; "/": the node; "cpuset.mems=0": its memory node 0.',
+    ),
 ]
+ForecastKind = Literal["node", "cpuset", "memcg"]
 Human = Annotated[str, Field(max_length=32)]
 
 
@@ -105,12 +110,14 @@ class ForecastKillSet(Model):
 class ForecastDomain(Model):
     """The verdict for one place that can run out of memory."""
 
-    kind: Literal["node", "memcg"] = Field(description="The whole node, or a memory cgroup with a limit.")
+    kind: ForecastKind = Field(
+        description="The whole node, some of its memory nodes, or a memory cgroup with a limit."
+    )
     path: Path
     name: str = Field(
         max_length=4096,
-        description='As people read it: "node", "pod NAMESPACE/NAME", "container NAMESPACE/NAME/CONTAINER", '
-        "or the cgroup path.",
+        description='As people read it: "node", "cpuset.mems=0", "pod NAMESPACE/NAME", '
+        '"container NAMESPACE/NAME/CONTAINER", or the cgroup path.',
     )
     total_pages: Pages = Field(description="What the kernel scales oom_score_adj by here, in pages.")
     limit_bytes: Bytes | None = Field(default=None, description="The limit that fires first.")
@@ -146,7 +153,9 @@ class NextVictim(Model):
     """The domain closest to its OOM, in one line."""
 
     domain: str = Field(max_length=4096, description="That domain's name.")
-    domain_kind: Literal["node", "pod", "container", "cgroup"] = Field(description="What runs out of memory.")
+    domain_kind: Literal["node", "cpuset", "pod", "container", "cgroup"] = Field(
+        description="What runs out of memory."
+    )
     pid: Pid | None = None
     comm: Comm = ""
     points: SignedPages | None = Field(default=None, description="Badness points, in pages.")

@@ -61,6 +61,23 @@ class ReportedGrowth(Model):
     quickening: Rate = Field(default=0, description="How much the growth itself gains each second.")
 
 
+MAX_CPUSETS = 64
+
+
+NodeList = Annotated[str, Field(max_length=4096, pattern=r"^\d+(-\d+)?(,\d+(-\d+)?)*$")]
+
+
+class ReportedMemoryNode(Model):
+    """One memory node (NUMA), its zones added up, from /proc/zoneinfo. Pages."""
+
+    number: int = Field(ge=0, le=1023, description="The kernel's number of it.")
+    present_pages: Pages = Field(description="What there is, holes left out.")
+    spanned_pages: Pages = Field(default=0, description="Holes included; told up to kernel 5.2.")
+    free_pages: Pages = Field(default=0, description="Free.")
+    file_pages: Pages = Field(default=0, description="Page cache that reclaim can give back.")
+    watermark_min_pages: Pages = Field(default=0, description="The zones' min watermarks added up.")
+
+
 class ReportedMemory(Model):
     """The machine's memory, from /proc/meminfo and /proc/zoneinfo."""
 
@@ -75,6 +92,9 @@ class ReportedMemory(Model):
     zram_free_bytes: Bytes = Field(default=0, description="How much of that is on zram, compressed memory.")
     watermark_min_bytes: Bytes = Field(default=0, description="The zones' min watermarks added up.")
     pressure: ReportedPressure | None = Field(default=None, description="Left out under 1 %, or without PSI.")
+    nodes: tuple[ReportedMemoryNode, ...] = Field(
+        default=(), max_length=1024, description="The memory nodes, where there is more than one."
+    )
 
 
 class ReportedSysctls(Model):
@@ -176,6 +196,9 @@ class ReportedTask(Model):
         le=2**22,
         description="pid of the first process of its PID namespace, with which it ends; 0: the node's own.",
     )
+    mems: NodeList | None = Field(
+        default=None, description="The memory nodes that its cpuset allows; none given: all."
+    )
     parent: int = Field(
         default=0, ge=0, le=2**22, description="Of such a first process: its parent in an outer one."
     )
@@ -240,6 +263,11 @@ class NodeMemoryReportStatus(Model):
     )
     tasks: tuple[ReportedTask, ...] = Field(
         default=(), max_length=MAX_TASKS, description="Processes in order of creation."
+    )
+    cpusets: tuple[NodeList, ...] = Field(
+        default=(),
+        max_length=MAX_CPUSETS,
+        description="The sets of memory nodes that processes are held to; one that holds all is not listed.",
     )
     omitted_domains: Count = Field(
         default=0, description="Cgroups with a limit that were left out to keep the report small."

@@ -22,7 +22,10 @@ def fields(index: int, explanation: Explanation) -> _Fields:
         "index": index,
         "kernel": report.kernel,
         "era": explanation.era_name,
-        "domain": {"kind": explanation.kind.value, "path": explanation.path},
+        "domain": {
+            "kind": explanation.kind.value if explanation.kind else "unknown",
+            "path": explanation.path,
+        },
         "totalpages": explanation.totalpages,
         "candidates": [_candidate(candidate) for candidate in explanation.candidates],
         "predicted": _who(explanation.predicted),

@@ -7,9 +7,9 @@ from oomsayer.api.quantity import binary
 from oomsayer.cli.columns import aligned
 from oomsayer.cli.text import harmless, shortened
 from oomsayer.kernel.badness import rss_swap_pgtables
+from oomsayer.kernel.domain import DomainKind
 from oomsayer.kernel.explain import OOM_SCORE_ADJ_MAX, Explanation
 from oomsayer.kernel.reportchoice import Ranked
-from oomsayer.kernel.reportfacts import ReportDomain
 from oomsayer.kernel.snapshot import OOM_SCORE_ADJ_MIN
 from oomsayer.kubelet.cgroups import owner
 
@@ -101,13 +101,13 @@ def _place(explanation: Explanation) -> str:
     report = explanation.report
     if report.sysrq:
         return "somebody asked for it by sysrq-f"
-    if explanation.kind is ReportDomain.NODE:
+    if explanation.kind is DomainKind.NODE:
         return "the node ran out of memory"
-    if explanation.kind is ReportDomain.CPUSET:
+    if explanation.kind is DomainKind.CPUSET:
         return f"the memory nodes of cpuset {harmless(explanation.path or _UNKNOWN)} were full"
-    if explanation.kind is ReportDomain.MEMPOLICY:
+    if explanation.kind is DomainKind.MEMPOLICY:
         return "the memory nodes of its policy were full"
-    if explanation.kind is ReportDomain.UNKNOWN:
+    if explanation.kind is None:
         return "memory ran out"
     limit = report.memory.limit_kb if report.memory else None
     of = "" if limit is None else f" of {binary(limit * 1024)}"
@@ -128,7 +128,7 @@ def _cgroup(path: str | None) -> str:
 
 def _facts(explanation: Explanation) -> Iterator[str]:
     report = explanation.report
-    if explanation.path is not None:
+    if explanation.kind is not None and explanation.path is not None:
         yield f"Domain:     {explanation.kind.value} {_fitting(explanation.path)}"
     memcg = (report.summary.task_memcg if report.summary else None) or report.task_memcg
     if memcg is not None:

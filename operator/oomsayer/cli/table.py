@@ -94,6 +94,8 @@ def domain_name(verdict: Verdict) -> str:
     """A domain's name for people: "node", a pod or container by the start of its id, else its path."""
     if _is_node(verdict):
         return "node"
+    if verdict.domain.kind is DomainKind.CPUSET:
+        return verdict.domain.path
     whose = owner(verdict.domain.path)
     if whose.container_id and verdict.domain.path.count("/") == _container_depth(verdict.domain.path):
         return f"container {whose.container_id[:_ID_SHOWN]}"

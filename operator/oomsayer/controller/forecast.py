@@ -10,6 +10,7 @@ from oomsayer.api.forecast import (
     ConfidenceLevel,
     ForecastDomain,
     ForecastKillSet,
+    ForecastKind,
     ForecastProcess,
     NextVictim,
     TimeToOOM,
@@ -35,7 +36,7 @@ _NEVER_CLOSE = float("inf")
 _CLOSE_SECONDS = 3600.0
 """Sure to come in an hour is as close as an empty domain, in half of one as half of its room."""
 
-DomainWord = Literal["node", "pod", "container", "cgroup"]
+DomainWord = Literal["node", "cpuset", "pod", "container", "cgroup"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +179,7 @@ def _domain(outlook: Outlook, names: Names, page_size: int) -> ForecastDomain:
     verdict, room = outlook.verdict, outlook.room
     margin = verdict.margin_pages
     return ForecastDomain(
-        kind=verdict.domain.kind.value,
+        kind=cast("ForecastKind", verdict.domain.kind.value),
         path=verdict.domain.path,
         name=outlook.name,
         total_pages=verdict.domain.totalpages,

@@ -119,9 +119,9 @@ class Names:
         return self.knows(whose) or whose in self.nameless
 
     def domain(self, domain: Domain) -> tuple[str, str]:
-        """Kind ("node", "pod", "container", "cgroup") and name of a domain, as people read them."""
-        if domain.kind is DomainKind.NODE:
-            return "node", "node"
+        """Kind ("node", "cpuset", "pod", "container", "cgroup") and name of a domain, as people read them."""
+        if domain.kind is not DomainKind.MEMCG:
+            return domain.kind.value, "node" if domain.kind is DomainKind.NODE else domain.path
         place = self.place(domain.path)
         if place.pod is None:
             return "cgroup", domain.path

@@ -136,6 +136,8 @@ def _when(outlook: Outlook) -> str:
 def _where(outlook: Outlook, node: str) -> str:
     if outlook.kind == "node":
         return f"of node {_short(node, _NAME_CHARACTERS)}"
+    if outlook.kind == "cpuset":
+        return f"in {_short(outlook.path, _PATH_CHARACTERS)} of node {_short(node, _NAME_CHARACTERS)}"
     if outlook.kind == "cgroup":
         return f"in cgroup {_short(outlook.path, _PATH_CHARACTERS)}"
     return f"in {_short(outlook.name, _NAME_CHARACTERS)}"

@@ -22,11 +22,13 @@ from oomsayer.api.report import (
 from oomsayer.api.vocabulary import REPORT_SCHEMA_VERSION, ConditionReason
 from oomsayer.forecast.growth import Growth
 from oomsayer.forecast.prospect import Watched
+from oomsayer.kernel import nodelist
 from oomsayer.kernel.era import Era, era_named
 from oomsayer.kernel.snapshot import (
     ROOT,
     Memcg,
     Memory,
+    MemoryNode,
     Omitted,
     Pressure,
     Snapshot,
@@ -122,6 +124,7 @@ def snapshot(status: NodeMemoryReportStatus) -> Snapshot:
         taken_at=status.sampled_at.timestamp(),
         cpus=status.cpus,
         initial_pid_namespace=status.initial_pid_namespace,
+        cpusets=tuple(nodelist.parse(mems) for mems in status.cpusets),
         omitted=tuple(
             Omitted(path, m.omitted_tasks, m.omitted_rss_pages)
             for path, m in zip(paths, status.memcgs, strict=True)
@@ -252,6 +255,7 @@ def _task(task: ReportedTask, path: str, gaps: list[str]) -> Task:
         in_flight=task.in_flight,
         threads=task.threads,
         reaper=task.reaper,
+        mems_allowed=None if task.mems is None else nodelist.parse(task.mems),
         parent=task.parent,
     )
 
@@ -300,4 +304,5 @@ def _memory(memory: ReportedMemory, page_size: int) -> Memory:
         zram_free_bytes=memory.zram_free_bytes,
         watermark_min_bytes=memory.watermark_min_bytes,
         pressure=_pressure(memory.pressure),
+        nodes=tuple(MemoryNode(**node.model_dump()) for node in memory.nodes),
     )

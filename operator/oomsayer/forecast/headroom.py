@@ -19,7 +19,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from oomsayer.kernel.domain import Domain, DomainKind
-from oomsayer.kernel.snapshot import ROOT, Memcg, Snapshot, parent_path
+from oomsayer.kernel.nodelist import Nodes
+from oomsayer.kernel.snapshot import ROOT, Memcg, Memory, Snapshot, parent_path
 
 _ZRAM_RATIO = 2
 
@@ -29,7 +30,8 @@ class Headroom:
     """A domain's room, in bytes; None is not known.
 
     Attributes:
-        limit_bytes: what usage is measured against: the cgroup's limit, or the machine's MemTotal.
+        limit_bytes: what usage is measured against: the cgroup's limit, the machine's MemTotal, or what is
+            present of its memory nodes.
         usage_bytes: what is in use, page cache included.
         headroom_bytes: what can still be charged before the OOM killer runs; may be below zero for a moment.
     """
@@ -57,6 +59,8 @@ def headroom(domain: Domain, snapshot: Snapshot) -> Headroom:
     """The room left in a domain, at its own level: a limit further up may bind earlier."""
     if domain.kind is DomainKind.NODE:
         return _node(snapshot)
+    if domain.mems is not None:
+        return _memory_nodes(domain.mems, snapshot)
     return _memcg(snapshot.memcgs[domain.path], snapshot)
 
 
@@ -80,9 +84,23 @@ def _node(snapshot: Snapshot) -> Headroom:
     memory = snapshot.memory
     if memory.free_bytes is None or memory.file_bytes is None:
         return Headroom(memory.total_bytes, None, None)
-    swap = memory.swap_free_bytes - min(memory.zram_free_bytes, memory.swap_free_bytes) // _ZRAM_RATIO
-    room = memory.free_bytes + memory.file_bytes + swap - memory.watermark_min_bytes
+    room = memory.free_bytes + memory.file_bytes + _swap_left(memory) - memory.watermark_min_bytes
     return Headroom(memory.total_bytes, memory.total_bytes - memory.free_bytes, room)
+
+
+def _memory_nodes(mems: Nodes, snapshot: Snapshot) -> Headroom:
+    memory = snapshot.memory
+    nodes = [node for node in memory.nodes if node.number in mems]
+    present = sum(node.present_pages for node in nodes)
+    free = sum(node.free_pages for node in nodes)
+    room = free + sum(node.file_pages - node.watermark_min_pages for node in nodes)
+    limit, usage, left = (pages * memory.page_size for pages in (present, present - free, room))
+    return Headroom(limit, usage, left + _swap_left(memory))
+
+
+def _swap_left(memory: Memory) -> int:
+    """What swap still takes off memory."""
+    return memory.swap_free_bytes - min(memory.zram_free_bytes, memory.swap_free_bytes) // _ZRAM_RATIO
 
 
 def _memcg(memcg: Memcg, snapshot: Snapshot) -> Headroom:

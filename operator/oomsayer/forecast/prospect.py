@@ -69,11 +69,14 @@ def prospects(snapshot: Snapshot, rooms: Mapping[str, Headroom], watched: Watche
 def _prospect(path: str, snapshot: Snapshot, rooms: Mapping[str, Headroom], watched: Watched) -> Prospect:
     room = rooms[path]
     growth = watched.growths.get(path)
-    if growth is None and room.headroom_bytes is not None and watched.seconds >= _SEEN_ENOUGH_SECONDS:
+    memcg = snapshot.memcgs.get(path)
+    seen = memcg is not None and watched.seconds >= _SEEN_ENOUGH_SECONDS
+    if growth is None and room.headroom_bytes is not None and seen:
         time = OomTime(Trend.STEADY)
     else:
         time = oom_time(growth, room.headroom_bytes, room.demand_bytes)
-    pressure = snapshot.memory.pressure if path == ROOT else snapshot.memcgs[path].pressure
+    of_memcg = None if memcg is None else memcg.pressure
+    pressure = snapshot.memory.pressure if path == ROOT else of_memcg
     if time.trend is Trend.GROWING and pressure is not None and pressure.full >= _THRASHING_PERCENT:
         doubt = f"all its tasks wait for memory {pressure.full:.0f} % of the time"
         time = replace(time, sureness=Sureness.LOW, doubts=(*time.doubts, doubt))

@@ -3,7 +3,6 @@
 Source: mm/oom_kill.c and fs/proc/base.c, 3.10 to 7.1.
 """
 
-from enum import Enum
 from typing import Protocol
 
 from oomsayer.kernel.era import Era
@@ -52,21 +51,6 @@ def rss_swap_pgtables(task: Scored, era: Era, page_size: int) -> int:
 def unkillable(task: Scored) -> bool:
     """Whether the scan skips the process, or oom_badness() gives LONG_MIN (0 before 5.9)."""
     return task.unkillable is not None or task.oom_score_adj == OOM_SCORE_ADJ_MIN
-
-
-class Evaluation(Enum):
-    """What the scan does with one process."""
-
-    SKIP = "skip"
-    ABORT = "abort"
-    CONSIDER = "consider"
-
-
-def oom_evaluate_task(task: Task) -> Evaluation:
-    """Skip the unkillable, abort the scan at a victim still in flight, consider all others."""
-    if task.in_flight:
-        return Evaluation.ABORT
-    return Evaluation.SKIP if unkillable(task) else Evaluation.CONSIDER
 
 
 def oom_badness(task: Scored, totalpages: int, era: Era, page_size: int) -> int | None:

@@ -45,6 +45,9 @@ class Era:
         tie: which of two equal scores wins.
         rss_source: the counter to read.
         pgtables: which of a process's page tables are counted.
+        counts_holes: totalpages of memory nodes has the holes between their pages in it (until 5.3).
+        memcg_by_mems: a memory cgroup's OOM passes over processes that may use none of the memory nodes of
+            the one that asks (until 5.2).
     """
 
     name: str
@@ -57,6 +60,8 @@ class Era:
     tie: Tie = Tie.LAST
     rss_source: RssSource = RssSource.STATM
     pgtables: str = "all"
+    counts_holes: bool = False
+    memcg_by_mems: bool = False
 
 
 ERAS: tuple[Era, ...] = (
@@ -70,6 +75,8 @@ ERAS: tuple[Era, ...] = (
         sacrifice_child=True,
         tie=Tie.FIRST,
         pgtables="pte+pmd",
+        counts_holes=True,
+        memcg_by_mems=True,
     ),
     Era(
         "E1",
@@ -81,6 +88,8 @@ ERAS: tuple[Era, ...] = (
         sacrifice_child=True,
         tie=Tie.FIRST,
         pgtables="pte+pmd",
+        counts_holes=True,
+        memcg_by_mems=True,
     ),
     Era(
         "E2",
@@ -90,8 +99,19 @@ ERAS: tuple[Era, ...] = (
         signed=False,
         sacrifice_child=True,
         tie=Tie.FIRST,
+        counts_holes=True,
+        memcg_by_mems=True,
     ),
-    Era("E3", (5, 1), "5.1 and 5.2", "mm/oom_kill.c 5.2.1", signed=False, tie=Tie.FIRST),
+    Era(
+        "E3",
+        (5, 1),
+        "5.1 and 5.2",
+        "mm/oom_kill.c 5.2.1",
+        signed=False,
+        tie=Tie.FIRST,
+        counts_holes=True,
+        memcg_by_mems=True,
+    ),
     Era("E4", (5, 3), "5.3 to 5.8", "mm/oom_kill.c 5.3.1, 5.8.1", signed=False),
     Era("E5", (5, 9), "5.9 to 6.1", "mm/oom_kill.c 5.9.1, 6.1.158"),
     Era("E6", (6, 2), "6.2 to 6.19", "mm/oom_kill.c 6.2.1, 6.18.44", rss_source=RssSource.STAT),

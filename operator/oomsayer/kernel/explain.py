@@ -8,7 +8,9 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from oomsayer.kernel.domain import DomainKind
 from oomsayer.kernel.era import Era, RssSource
+from oomsayer.kernel.oom_kill import Outcome
 from oomsayer.kernel.oomreport import OomReport, TaskRow
 from oomsayer.kernel.reportchoice import (
     Ranked,
@@ -23,7 +25,6 @@ from oomsayer.kernel.reportchoice import (
 from oomsayer.kernel.reportfacts import (
     ENDLESS,
     Missing,
-    ReportDomain,
     Span,
     page_size_of,
     rules_of,
@@ -68,7 +69,7 @@ class Explanation:
         report: it.
         era: the rules it was read by, None where it is older than any known.
         era_name: "E0" to "E7", None where the report leaves more than one.
-        kind: what ran out.
+        kind: what ran out, None where nothing tells.
         path: of the cgroup, "/" for the node, the cpuset's name; None where not told.
         totalpages: what scales oom_score_adj in the domain, None where not known.
         page_size: bytes a page.
@@ -86,7 +87,7 @@ class Explanation:
     report: OomReport
     era: Era | None
     era_name: str | None
-    kind: ReportDomain
+    kind: DomainKind | None
     path: str | None
     totalpages: int | None
     page_size: int
@@ -172,9 +173,7 @@ def _because(
     """Why the kernel took another than predicted, where the report tells; `readings`: the one taken first."""
     actual = victim_pid(report)
     if report.allocating:
-        return (
-            "vm.oom_kill_allocating_task is set: the kernel took the process that asked, whatever its badness"
-        )
+        return Outcome.CURRENT.value
     if actual is None or predicted is None:
         return UNDETERMINED
     chosen = report.chosen[0] if report.chosen else actual

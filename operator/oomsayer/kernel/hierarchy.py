@@ -18,6 +18,7 @@ from operator import attrgetter
 from typing import TypeVar
 
 from oomsayer.kernel.badness import rss_swap_pgtables
+from oomsayer.kernel.domain import Domain
 from oomsayer.kernel.pidns import takes_its_cgroup, zap_pid_ns_processes
 from oomsayer.kernel.snapshot import OOM_SCORE_ADJ_MIN, ROOT, Snapshot, Task, Unkillable, parent_path
 
@@ -119,6 +120,23 @@ class Hierarchy:
                 path = task.memcg
                 while found.setdefault(path, task) is task and path != ROOT:
                     path = parent_path(path)
+        return found
+
+    def dying(self, domain: Domain) -> Task | None:
+        """The oldest candidate that is dying already, if one is."""
+        if domain.mems is None:
+            return self.in_flight.get(domain.cgroup)
+        return next((t for t in self.snapshot.tasks if t.in_flight and domain.may_use(t.mems_allowed)), None)
+
+    def shortlist(self, domain: Domain) -> Shortlist:
+        """What an OOM there would choose from; where memory nodes decide, everybody, in no order."""
+        if domain.mems is None:
+            return self.shortlists[domain.cgroup]
+        tasks = self.snapshot.tasks
+        found: Shortlist = defaultdict(list)
+        for of_memcg in _scan(self.snapshot).values():
+            for adj, entries in of_memcg.items():
+                found[adj] += [e for e in entries if domain.may_use(tasks[e & INDEX_MASK].mems_allowed)]
         return found
 
     def descendants(self, path: str) -> Iterator[str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from oomsayer.kernel.snapshot import ROOT
 
 _SUMMARY = re.compile(
-    r"oom-kill:constraint=CONSTRAINT_(?P<constraint>\w+),nodemask=.*,cpuset=.*,mems_allowed=[\d,-]*,"
+    r"oom-kill:constraint=CONSTRAINT_(?P<constraint>\w+),nodemask=.*,cpuset=.*,mems_allowed=(?P<mems>[\d,-]*),"
     r"(?:oom_memcg=(?P<domain>.*)|global_oom),task_memcg=(?P<memcg>.*),task=(?P<comm>.*),"
     r"pid=(?P<pid>\d+),uid=(?P<uid>\d+)\s*$",
     re.DOTALL,
@@ -40,7 +40,7 @@ class OomKill:
     Attributes:
         pid: the chosen process, as the log's own PID namespace counts.
         comm: its name as printed.
-        domain: path of the memory cgroup that was full, "/" for the node.
+        domain: path of the memory cgroup that was full, "/" for the node, "cpuset.mems=0" for memory nodes.
         memcg: path of the victim's own memory cgroup.
         constraint: NONE, CPUSET, MEMORY_POLICY or MEMCG.
         oom_group: the cgroup that died as one, if any.
@@ -117,7 +117,8 @@ def _summary(text: str, seconds: float | None) -> list[OomKill]:
     match = _SUMMARY.search(text)
     if match is None:
         return []
-    domain = match["domain"] or ROOT
+    nodes = f"cpuset.mems={match['mems']}" if match["constraint"] == "CPUSET" else ROOT
+    domain = match["domain"] or nodes
     pid = int(match["pid"])
     return [OomKill(pid, match["comm"], domain, match["memcg"], match["constraint"], seconds=seconds)]
 

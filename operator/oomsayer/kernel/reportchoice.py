@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from oomsayer.kernel.badness import oom_badness, unkillable
+from oomsayer.kernel.domain import DomainKind
 from oomsayer.kernel.era import Era, Tie
 from oomsayer.kernel.oomreport import OomReport, TaskRow
-from oomsayer.kernel.reportfacts import ENDLESS, ReportDomain, Span, victim_pid
+from oomsayer.kernel.reportfacts import ENDLESS, Span, victim_pid
 from oomsayer.kernel.snapshot import Unkillable
 
 
@@ -127,9 +128,9 @@ def winner(ranked: Sequence[Ranked], reading: Reading) -> Ranked | None:
     return ranked[0]
 
 
-def presumed_root(kind: ReportDomain) -> Callable[[TaskRow], bool]:
+def presumed_root(kind: DomainKind | None) -> Callable[[TaskRow], bool]:
     """Who is taken to hold CAP_SYS_ADMIN: root's processes, but not in a cgroup, where containers drop it."""
-    if kind is ReportDomain.MEMCG:
+    if kind is DomainKind.MEMCG:
         return lambda _row: False
     return lambda row: row.uid == 0
 

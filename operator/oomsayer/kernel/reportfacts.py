@@ -5,10 +5,10 @@ Each answer that the report does not give is left open, and said in words.
 
 import re
 from dataclasses import replace
-from enum import StrEnum
 from typing import NamedTuple
 
-from oomsayer.kernel.domain import mem_cgroup_get_max
+from oomsayer.kernel import nodelist
+from oomsayer.kernel.domain import DomainKind, constrained_alloc, mem_cgroup_get_max
 from oomsayer.kernel.era import ERAS, Era, detect, era_named, release_version
 from oomsayer.kernel.oomreport import Limit, OomReport
 from oomsayer.kernel.snapshot import ROOT, Memcg, Memory, Sysctls
@@ -19,26 +19,12 @@ _USUAL_PAGE = 4096
 _KNOWN_PAGES_KB = (4, 8, 16, 64, 256)
 _LONG_MAX = 2**63 - 1
 _OLDEST_RULES = (3, 7)
-_SPANNED_UNTIL = (5, 3)
-_MOST_NODES = 1024
-"""More memory nodes no kernel can have (MAX_NUMNODES)."""
-_LONGEST_MASK = 4096
 _SUMMARY_SINCE = (5, 0)
 _SIGNED_STABLE = (5, 4, 144)
 _UBUNTU_SIGNED = 96
 """Ubuntu's 5.4.0-96 is of January 2022; the kernels for clouds count from 1000 on."""
 _UBUNTU_CLOUD_FROM = 1000
 _UBUNTU_CLOUD_SIGNED = 1070
-
-
-class ReportDomain(StrEnum):
-    """What ran out, as far as a report tells."""
-
-    NODE = "node"
-    MEMCG = "memcg"
-    CPUSET = "cpuset"
-    MEMPOLICY = "mempolicy"
-    UNKNOWN = "unknown"
 
 
 class Span(NamedTuple):
@@ -145,52 +131,42 @@ def page_size_of(report: OomReport, missing: Missing) -> int:
     return _USUAL_PAGE
 
 
-_CONSTRAINTS = {"CPUSET": ReportDomain.CPUSET, "MEMORY_POLICY": ReportDomain.MEMPOLICY}
+_CONSTRAINTS = {"CPUSET": DomainKind.CPUSET, "MEMORY_POLICY": DomainKind.MEMPOLICY}
 
 
-def what_ran_out(report: OomReport, missing: Missing) -> tuple[ReportDomain, str | None]:
+def what_ran_out(report: OomReport, missing: Missing) -> tuple[DomainKind | None, str | None]:
     """The kind of the OOM domain, and the path of the cgroup, "/" for the node, or the cpuset's name."""
     summary = report.summary
     # Early 5.x prints CONSTRAINT_NONE for a memory cgroup too: the cgroup named beside it decides.
     path = summary.oom_memcg if summary and summary.oom_memcg is not None else report.oom_memcg
     if path is not None:
-        return ReportDomain.MEMCG, path
+        return DomainKind.MEMCG, path
     if (summary and summary.constraint == "MEMCG") or report.memcg_words:
         missing.part("domain: the path of the memory cgroup")
-        return ReportDomain.MEMCG, None
+        return DomainKind.MEMCG, None
     if summary:
-        kind = _CONSTRAINTS.get(summary.constraint, ReportDomain.NODE)
-        return kind, {ReportDomain.NODE: ROOT, ReportDomain.CPUSET: summary.cpuset}.get(kind)
+        kind = _CONSTRAINTS.get(summary.constraint, DomainKind.NODE)
+        return kind, {DomainKind.NODE: ROOT, DomainKind.CPUSET: summary.cpuset}.get(kind)
     if report.sysrq:
-        return ReportDomain.NODE, ROOT
+        return DomainKind.NODE, ROOT
     if report.node_words:
         return _old_node(report, missing)
     missing.part("domain: nothing tells what ran out")
-    return ReportDomain.UNKNOWN, None
+    return None, None
 
 
-def _old_node(report: OomReport, missing: Missing) -> tuple[ReportDomain, str | None]:
+def _old_node(report: OomReport, missing: Missing) -> tuple[DomainKind | None, str | None]:
     """Before 5.0 the constraint is not printed: the nodes that the request could use tell it."""
-    nodes = set(report.node_present_kb)
-    masked = _mask(report.nodemask)
-    allowed = _mask(report.mems_allowed)
+    nodes = frozenset(report.node_present_kb)
+    allowed = nodelist.parse(report.mems_allowed or "")
     if not nodes and report.header is not None and report.mems_allowed not in (None, "0"):
         missing.add(
             "constraint: no zones are listed, so a cpuset's OOM would look alike; taken as the node's"
         )
-    if masked and nodes - masked:
-        return ReportDomain.MEMPOLICY, None
-    if allowed and nodes - allowed:
-        return ReportDomain.CPUSET, report.cpuset
-    return ReportDomain.NODE, ROOT
-
-
-def _mask(text: str | None) -> set[int]:
-    """The nodes of a list like 0-1,4; empty for none or (null)."""
-    nodes: set[int] = set()
-    for low, high in re.findall(r"(\d{1,4})(?:-(\d{1,4}))?", (text or "")[:_LONGEST_MASK]):
-        nodes.update(range(int(low), min(int(high or low), _MOST_NODES) + 1))
-    return nodes
+    kind = constrained_alloc(
+        nodes, nodemask=nodelist.parse(report.nodemask or "") or None, mems_allowed=allowed or None
+    )
+    return kind, {DomainKind.NODE: ROOT, DomainKind.CPUSET: report.cpuset}.get(kind)
 
 
 def rules_of(report: OomReport, missing: Missing) -> tuple[Era | None, str | None, tuple[Era, ...]]:
@@ -260,17 +236,17 @@ def _era_by_format(report: OomReport, missing: Missing) -> tuple[Era | None, str
 
 
 def totalpages_of(
-    report: OomReport, kind: ReportDomain, page_size: int, era: Era | None, missing: Missing
+    report: OomReport, kind: DomainKind | None, page_size: int, era: Era | None, missing: Missing
 ) -> Span:
     """Totalpages of the domain, or between which bounds it lies."""
-    if kind is ReportDomain.MEMCG:
+    if kind is DomainKind.MEMCG:
         return _memcg_totalpages(report, page_size, missing)
-    if kind is ReportDomain.UNKNOWN:
+    if kind is None:
         return Span(0, None)
     if report.swap_total_kb is None:
         missing.part("total swap: the line is not there")
     swap = None if report.swap_total_kb is None else report.swap_total_kb * 1024 // page_size
-    if kind is ReportDomain.NODE:
+    if kind is DomainKind.NODE:
         if report.ram_pages is None or report.reserved_pages is None:
             missing.part("RAM: the lines 'pages RAM' and 'pages reserved' are not both there")
             return Span(0, None)
@@ -284,18 +260,19 @@ def totalpages_of(
 
 
 def _present(
-    report: OomReport, kind: ReportDomain, page_size: int, era: Era | None, missing: Missing
+    report: OomReport, kind: DomainKind | None, page_size: int, era: Era | None, missing: Missing
 ) -> int | None:
     """Pages present on the nodes that the request could use."""
     summary = report.summary
-    if kind is ReportDomain.CPUSET:
-        nodes = _mask(summary.mems_allowed if summary else report.mems_allowed)
+    if kind is DomainKind.CPUSET:
+        listed = summary.mems_allowed if summary else report.mems_allowed
     else:
-        nodes = _mask(summary.nodemask if summary else report.nodemask)
+        listed = summary.nodemask if summary else report.nodemask
+    nodes = nodelist.parse(listed or "")
     if not nodes or not nodes <= set(report.node_present_kb):
         missing.part("RAM: the zones of the allowed nodes are not all there")
         return None
-    if era is not None and era.since < _SPANNED_UNTIL:
+    if era is not None and era.counts_holes:
         missing.add("RAM: up to 5.3 the kernel counts holes too, which are not printed; taken without")
     return sum(report.node_present_kb[node] for node in nodes) * 1024 // page_size
 
@@ -330,12 +307,12 @@ def _bytes(limit: Limit | None) -> int | None:
     return None if limit is None or limit.limit_kb is None else limit.limit_kb * 1024
 
 
-def without_swap(report: OomReport, kind: ReportDomain, span: Span, missing: Missing) -> Span:
+def without_swap(report: OomReport, kind: DomainKind | None, span: Span, missing: Missing) -> Span:
     """Totalpages of a memory cgroup whose report does not tell the machine's swap.
 
     Where nothing at all is swapped, no swap is the plain reading; where something is, there is no telling.
     """
-    if kind is not ReportDomain.MEMCG or span.known is not None or report.memory is None:
+    if kind is not DomainKind.MEMCG or span.known is not None or report.memory is None:
         return span
     if _swapped(report):
         missing.add("total swap: a memory cgroup's report does not tell it, so totalpages is not known")

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from oomsayer.kernel.era import Era
+from oomsayer.kernel.nodelist import Nodes
 
 OOM_SCORE_ADJ_MIN = -1000
 """A process with this oom_score_adj is never chosen (include/uapi/linux/oom.h)."""
@@ -46,6 +47,7 @@ class Task:
         threads: how many threads it has, for the precision of its counters.
         reaper: pid of the first process of its PID namespace (its own where it is that), 0 in the
             reader's namespace or where that is not known. When a reaper ends, its whole namespace does.
+        mems_allowed: the memory nodes that its cpuset allows, None where that is all of them.
     """
 
     pid: int
@@ -64,6 +66,7 @@ class Task:
     parent: int = 0
     threads: int = 1
     reaper: int = 0
+    mems_allowed: Nodes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +153,27 @@ class Memcg:
 
 
 @dataclass(frozen=True, slots=True)
+class MemoryNode:
+    """One memory node (NUMA), its zones added up, from /proc/zoneinfo. Pages.
+
+    Attributes:
+        number: the kernel's.
+        present_pages: what there is, holes left out: node_present_pages().
+        spanned_pages: holes included, about node_spanned_pages().
+        free_pages: free.
+        file_pages: page cache that reclaim can give back.
+        watermark_min_pages: the zones' min watermarks.
+    """
+
+    number: int
+    present_pages: int
+    spanned_pages: int = 0
+    free_pages: int = 0
+    file_pages: int = 0
+    watermark_min_pages: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
     """The machine's memory, from /proc/meminfo and /proc/zoneinfo. Bytes unless named otherwise.
 
@@ -166,6 +190,7 @@ class Memory:
         zram_free_bytes: how much of that is on zram devices, and so would use memory itself.
         watermark_min_bytes: the zones' min watermarks added up.
         pressure: /proc/pressure/memory, None without PSI.
+        nodes: the memory nodes by number, none where there is only one.
     """
 
     page_size: int
@@ -180,6 +205,7 @@ class Memory:
     watermark_min_bytes: int = 0
     active_file_bytes: int | None = None
     pressure: Pressure | None = None
+    nodes: tuple[MemoryNode, ...] = ()
 
     @property
     def total_pages(self) -> int:
@@ -226,6 +252,7 @@ class Snapshot:
         cpus: online processors, for the precision of per-CPU counters.
         initial_pid_namespace: whether the reader's /proc shows all processes of the machine. Where it
             does not (kind, LXC), the node's own verdict is partial.
+        cpusets: the sets of memory nodes that processes are held to, each once: those that are not all.
         omitted: what pruning left out, empty for a full snapshot.
         gaps: what could not be read, each a sentence.
         userspace_killers: programs that run there and kill by rules of their own, before the kernel has to.
@@ -241,6 +268,7 @@ class Snapshot:
     taken_at: float = 0.0
     cpus: int = 1
     initial_pid_namespace: bool = True
+    cpusets: tuple[Nodes, ...] = ()
     omitted: tuple[Omitted, ...] = ()
     gaps: tuple[str, ...] = ()
     userspace_killers: tuple[str, ...] = ()

@@ -3,7 +3,7 @@
 Source: select_bad_process() and oom_kill_process() in mm/oom_kill.c.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from oomsayer.kernel.badness import oom_badness
 from oomsayer.kernel.domain import Domain, DomainKind, domains, within
-from oomsayer.kernel.era import Era, RssSource, Tie
+from oomsayer.kernel.era import NEWEST_KNOWN, Era, RssSource, Tie, release_version
 from oomsayer.kernel.hierarchy import (
     INDEX_BITS,
     INDEX_MASK,
@@ -20,6 +20,14 @@ from oomsayer.kernel.hierarchy import (
     arrange,
     dies_with_sharer,
     shorten,
+)
+from oomsayer.kernel.oom_kill import (
+    OomControl,
+    Outcome,
+    Scan,
+    mem_cgroup_oom,
+    out_of_memory,
+    pagefault_out_of_memory,
 )
 from oomsayer.kernel.pidns import takes_its_cgroup
 from oomsayer.kernel.snapshot import Snapshot, Task
@@ -154,9 +162,10 @@ def _candidate(entry: int, hierarchy: Hierarchy) -> Candidate:
 
 def _worst(domain: Domain, hierarchy: Hierarchy) -> list[int]:
     """Entries with the domain's points, worst first, the younger of two equals first."""
-    shortlist = hierarchy.shortlists[domain.path]
+    shortlist = hierarchy.shortlist(domain)
+    shortened = domain.mems is None
     weight = domain.totalpages // 1000 << INDEX_BITS
-    least = _least_head(shortlist, weight, hierarchy)
+    least = _least_head(shortlist, weight, hierarchy) if shortened else None
     worst: list[int] = []
     for adj, entries in shortlist.items():
         bonus = adj * weight
@@ -164,7 +173,10 @@ def _worst(domain: Domain, hierarchy: Hierarchy) -> list[int]:
             worst += [entry + bonus for entry in entries]
     if not hierarchy.snapshot.era.signed:
         worst = [max(entry, 1 << INDEX_BITS | entry & INDEX_MASK) for entry in worst]
-    shorten(worst, hierarchy.enough, hierarchy)
+    if shortened:
+        shorten(worst, hierarchy.enough, hierarchy)
+    else:
+        worst.sort()
     worst.reverse()
     return worst
 
@@ -179,7 +191,7 @@ def _least_head(shortlist: Shortlist, weight: int, hierarchy: Hierarchy) -> int 
 
 def _ties_as_scanned(entries: list[int], domain: Domain, hierarchy: Hierarchy) -> list[int]:
     """Order equals by the domain's scan: the node's is by creation, a memory cgroup's walks the tree."""
-    by_creation = domain.kind is DomainKind.NODE
+    by_creation = domain.kind is not DomainKind.MEMCG
     place = INDEX_MASK.__and__ if by_creation else hierarchy.walk
     if hierarchy.snapshot.era.tie is Tie.LAST:
         return sorted(entries, key=lambda entry: (entry >> INDEX_BITS, place(entry)), reverse=True)
@@ -193,7 +205,7 @@ def oom_kill_process(victim: Task, domain: Domain, hierarchy: Hierarchy) -> Kill
     oom_score_adj, while of a group members at -1000 are spared. And where one of them is the first of
     a PID namespace, everybody in that.
     """
-    group = hierarchy.oom_group(victim.memcg, domain.path)
+    group = hierarchy.oom_group(victim.memcg, domain.cgroup)
     if group is not None:
         pids = hierarchy.group_members(group)
     elif victim.mm:
@@ -230,7 +242,9 @@ def sacrifice_child(
     snapshot = hierarchy.snapshot
     best: Candidate | None = None
     for child in hierarchy.children.get(chosen.task.pid, ()):
-        if child.pid in dead or not within(child.memcg, domain.path):
+        if child.pid in dead or not within(child.memcg, domain.cgroup):
+            continue
+        if not domain.may_use(child.mems_allowed):
             continue
         if child.mm and child.mm == chosen.task.mm:
             continue
@@ -263,11 +277,24 @@ def kill_order(ranked: Sequence[int], depth: int, domain: Domain, hierarchy: Hie
 
 
 def _verdict(domain: Domain, hierarchy: Hierarchy, depth: int) -> Verdict:
-    ranked = [] if _never_kills(domain, hierarchy.snapshot) else ranking(domain, hierarchy)
+    ranked = ranking(domain, hierarchy)
+    outcome = presumed_outcome(domain, hierarchy, candidates=bool(ranked))
+    if not outcome.kills:
+        ranked = []
     order = kill_order(ranked, depth, domain, hierarchy)
     runner_up = _runner_up(order, ranked, hierarchy)
-    confidence, assumptions = _confidence(domain, order, runner_up, hierarchy)
+    confidence, assumptions = _confidence(domain, outcome, order, runner_up, hierarchy)
     return Verdict(domain, tuple(order), runner_up, confidence, assumptions)
+
+
+def presumed_outcome(domain: Domain, hierarchy: Hierarchy, *, candidates: bool) -> Outcome:
+    """How an OOM there would end, were it to happen now: the rules of oom_kill.py."""
+    snapshot = hierarchy.snapshot
+    scan = Scan.CHOSEN if candidates else Scan.NOBODY
+    if hierarchy.dying(domain) is not None:
+        scan = Scan.ABORTED
+    refused = mem_cgroup_oom(snapshot.memcgs[domain.path]) if domain.kind is DomainKind.MEMCG else None
+    return refused or out_of_memory(OomControl(domain.kind), snapshot.sysctls, scan)
 
 
 def _runner_up(order: Sequence[Kill], ranked: Sequence[int], hierarchy: Hierarchy) -> Candidate | None:
@@ -279,18 +306,15 @@ def _runner_up(order: Sequence[Kill], ranked: Sequence[int], hierarchy: Hierarch
     return None
 
 
-def _never_kills(domain: Domain, snapshot: Snapshot) -> bool:
-    if domain.kind is DomainKind.NODE:
-        return snapshot.sysctls.panic_on_oom > 0
-    return snapshot.sysctls.panic_on_oom > 1 or snapshot.memcgs[domain.path].oom_kill_disable
-
-
 def _confidence(
-    domain: Domain, order: Sequence[Kill], runner_up: Candidate | None, hierarchy: Hierarchy
+    domain: Domain,
+    outcome: Outcome,
+    order: Sequence[Kill],
+    runner_up: Candidate | None,
+    hierarchy: Hierarchy,
 ) -> tuple[Confidence, tuple[str, ...]]:
     snapshot = hierarchy.snapshot
-    reasons = list(snapshot.gaps)
-    node = domain.kind is DomainKind.NODE
+    reasons = [*snapshot.gaps, *_presumed(domain, snapshot)]
     confidence = Confidence.HIGH
     if order and runner_up is not None:
         first = order[0]
@@ -299,21 +323,23 @@ def _confidence(
         if margin <= hidden:
             confidence = Confidence.LOW
             reasons.append(_too_close(first, runner_up, margin, hidden))
-    if node and snapshot.sysctls.oom_kill_allocating_task:
+    if outcome is Outcome.CURRENT:
         confidence = Confidence.LOW
-        reasons.append("vm.oom_kill_allocating_task is set: the kernel kills whoever allocates")
-    if node and not snapshot.initial_pid_namespace:
+        reasons.append(outcome.value)
+    if domain.kind is not DomainKind.MEMCG and not snapshot.initial_pid_namespace:
         confidence = Confidence.PARTIAL
         reasons.append(
             "nested node: it shares the machine's memory with processes that are not seen from here"
         )
-    dying = hierarchy.in_flight.get(domain.path)
-    if dying is not None:
+    dying = hierarchy.dying(domain)
+    if dying is not None and outcome is Outcome.ABORTED:
         confidence = Confidence.BLOCKED
         reasons.append(f"pid {dying.pid} ({dying.comm}) is dying: nobody else is chosen until it is gone")
-    if not order:
+    elif not order:
         confidence = Confidence.NONE
-        reasons.append(_why_nobody(domain, snapshot))
+        reasons.append(outcome.value)
+        if outcome is Outcome.NOBODY and _fault_leads_on(snapshot):
+            reasons.append("before 5.16 a page fault that fails here may go on to an OOM of the whole node")
     return confidence, tuple(reasons)
 
 
@@ -325,22 +351,33 @@ def _too_close(first: Kill, runner_up: Candidate, margin: int, hidden: int) -> s
     return f"victim and runner-up are level: the kernel's order of scan decides{end}"
 
 
-def _why_nobody(domain: Domain, snapshot: Snapshot) -> str:
+def _fault_leads_on(snapshot: Snapshot) -> bool:
+    release = release_version(snapshot.kernel) or NEWEST_KNOWN
+    return pagefault_out_of_memory(release, memcg_waits=False, node=Outcome.KILLED) is Outcome.KILLED
+
+
+def _presumed(domain: Domain, snapshot: Snapshot) -> Iterator[str]:
+    """What is taken for granted of the process that asks, where memory nodes make a difference."""
+    if domain.kind is DomainKind.NODE and snapshot.memory.nodes:
+        yield (
+            "the process that asks is taken to have no memory policy (numactl) that binds it to memory "
+            "nodes: no file shows which have"
+        )
+    if not snapshot.cpusets:
+        return
     if domain.kind is DomainKind.NODE:
-        if snapshot.sysctls.panic_on_oom:
-            return "vm.panic_on_oom is set: the node panics instead of killing"
-        return "no process can be killed: the kernel would panic"
-    if snapshot.sysctls.panic_on_oom > 1:
-        return "vm.panic_on_oom is 2: the node panics instead of killing"
-    if snapshot.memcgs[domain.path].oom_kill_disable:
-        return "memory.oom_control disables the killer here: processes hang at the limit instead"
-    return "no process here can be killed: allocations at the limit fail"
+        yield "the process that asks is taken to be one whose cpuset allows every memory node"
+    elif domain.kind is DomainKind.MEMCG and snapshot.era.memcg_by_mems:
+        yield (
+            "up to 5.2 processes that share no memory node with the one that asks are passed over: here it "
+            "is taken to share one with all"
+        )
 
 
 def _swaps(domain: Domain, snapshot: Snapshot) -> bool:
     """Whether an OOM there comes after swapping, be it in use now or not."""
     memory = snapshot.memory
-    if domain.kind is DomainKind.NODE:
+    if domain.kind is not DomainKind.MEMCG:
         return memory.swap_total_bytes > 0
     limit = snapshot.memcgs[domain.path].max_bytes
     return memory.swap_total_bytes > 0 if limit is None else domain.totalpages > limit // memory.page_size

@@ -3,22 +3,24 @@
 Source: fs/proc/meminfo.c; proc_meminfo(5).
 """
 
-from oomsayer.kernel.snapshot import Memory
+from collections.abc import Sequence
+
+from oomsayer.kernel.snapshot import Memory, MemoryNode
 from oomsayer.node.files import keyed
 
 _KIB = 1024
 
 
-def parse(data: bytes, page_size: int, watermark_min_bytes: int) -> Memory | None:
-    """Read meminfo; None without MemTotal.
+def parse(data: bytes, page_size: int, nodes: Sequence[MemoryNode]) -> Memory | None:
+    """Read meminfo; None without a MemTotal of at least a page.
 
     Args:
         data: the file.
         page_size: bytes.
-        watermark_min_bytes: the zones' min watermarks, which zoneinfo tells.
+        nodes: the memory nodes, which zoneinfo tells.
     """
     total = _bytes(data, b"MemTotal:")
-    if not total:
+    if total is None or total < page_size:
         return None
     return Memory(
         page_size=page_size,
@@ -30,13 +32,14 @@ def parse(data: bytes, page_size: int, watermark_min_bytes: int) -> Memory | Non
         file_bytes=_sum(data, b"Active(file):", b"Inactive(file):"),
         anon_bytes=_sum(data, b"Active(anon):", b"Inactive(anon):"),
         swap_free_bytes=_bytes(data, b"SwapFree:") or 0,
-        watermark_min_bytes=watermark_min_bytes,
+        watermark_min_bytes=sum(node.watermark_min_pages for node in nodes) * page_size,
+        nodes=tuple(nodes) if len(nodes) > 1 else (),
     )
 
 
 def _bytes(data: bytes, key: bytes) -> int | None:
     kib = keyed(data, key)
-    return None if kib is None else kib * _KIB
+    return None if kib is None else max(kib, 0) * _KIB
 
 
 def _sum(data: bytes, first: bytes, second: bytes) -> int | None:

@@ -5,6 +5,8 @@ Source: proc_pid_status() in fs/proc/array.c and task_mem() in fs/proc/task_mmu.
 
 from typing import NamedTuple
 
+from oomsayer.kernel import nodelist
+from oomsayer.kernel.nodelist import Nodes
 from oomsayer.node.files import keyed
 from oomsayer.node.pidstat import SIGKILL_BIT
 
@@ -29,12 +31,19 @@ class PidStatus(NamedTuple):
     """Bit 21 of CapEff."""
     mm_counters: int
     """A hash of all Vm lines: equal for processes that share one memory, and seldom otherwise."""
+    mems_allowed: Nodes | None = None
+    """Mems_allowed_list: the memory nodes of its cpuset; None where it was not asked for."""
     namespace_pids: tuple[int, ...] = ()
     """NStgid: its pid in each PID namespace that it is in, the reader's first. Empty before 4.1."""
 
 
-def parse(data: bytes) -> PidStatus | None:
-    """Read a status file; None for a process without memory of its own, or where it is cut short."""
+def parse(data: bytes, *, mems: bool = False) -> PidStatus | None:
+    """Read a status file; None for a process without memory of its own, or where it is cut short.
+
+    Args:
+        data: the file.
+        mems: whether memory nodes matter.
+    """
     rss = keyed(data, b"VmRSS:")
     pte = keyed(data, b"VmPTE:")
     if rss is None or pte is None:
@@ -46,6 +55,9 @@ def parse(data: bytes) -> PidStatus | None:
         pgtables_bytes=(pte + (keyed(data, b"VmPMD:") or 0)) * _KIB,
         sigkill_pending=bool(pending & SIGKILL_BIT),
         cap_sys_admin=bool(_mask(data, b"\nCapEff:") & _CAP_SYS_ADMIN_BIT),
+        mems_allowed=nodelist.parse(_value(data, b"\nMems_allowed_list:").decode("latin-1"))
+        if mems
+        else None,
         namespace_pids=_numbers(data, b"\nNStgid:"),
         mm_counters=hash(data[data.find(b"\nVmPeak:") : data.find(b"\nThreads:")]),
     )
@@ -53,21 +65,22 @@ def parse(data: bytes) -> PidStatus | None:
 
 def _numbers(data: bytes, key: bytes) -> tuple[int, ...]:
     """The decimal numbers after a key, none without one."""
-    start = data.find(key)
-    if start < 0:
-        return ()
-    end = data.find(b"\n", start + 1)
-    words = data[start + len(key) : end if end >= 0 else len(data)].split()
+    words = _value(data, key).split()
     return tuple(int(word) for word in words if word.isdigit() and len(word) < _LONGEST)
 
 
 def _mask(data: bytes, key: bytes) -> int:
     """The hexadecimal number after a key, 0 without one."""
-    start = data.find(key)
-    if start < 0:
-        return 0
-    end = data.find(b"\n", start + 1)
     try:
-        return int(data[start + len(key) : end if end >= 0 else len(data)], 16)
+        return int(_value(data, key), 16)
     except ValueError:
         return 0
+
+
+def _value(data: bytes, key: bytes) -> bytes:
+    """What follows a key to the end of its line, nothing without one."""
+    start = data.find(key)
+    if start < 0:
+        return b""
+    end = data.find(b"\n", start + 1)
+    return data[start + len(key) : end if end >= 0 else len(data)]

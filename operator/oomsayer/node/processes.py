@@ -103,10 +103,18 @@ class ProcessTable:
         self._known: dict[int, _Known] = {}
         self._sample = 0
         self._revisions = count(1)
+        self._mems = False
 
-    def read(self, era: Era, *, swap_in_use: bool) -> tuple[list[Process], Unreadable]:
-        """Every process that has memory, by pid, and those that could not be read."""
+    def read(self, era: Era, *, swap_in_use: bool, mems: bool = False) -> tuple[list[Process], Unreadable]:
+        """Every process that has memory, by pid, and those that could not be read.
+
+        Args:
+            era: the kernel's.
+            swap_in_use: whether anything is swapped out.
+            mems: whether there is more than one memory node.
+        """
         self._sample += 1
+        self._mems = mems
         unreadable = Unreadable()
         known, self._known = self._known, {}
         found: list[Process] = []
@@ -217,7 +225,7 @@ class ProcessTable:
         before = entry.process
         swap_in_use = swap_in_use or (before is not None and before.status.swap_bytes > 0)
         if before is None or due or swap_in_use or era.root_bonus or _moved(before.stat, stat):
-            status = pidstatus.parse(read_record(f"{place}/status", self._proc))
+            status = pidstatus.parse(read_record(f"{place}/status", self._proc), mems=self._mems)
             if status is None:
                 entry.process = None  # its memory went while it was read
                 return

@@ -2,14 +2,17 @@
 
 import os
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 from oomsayer.kernel.badness import oom_score
 from oomsayer.kernel.era import Detection, detect
+from oomsayer.kernel.nodelist import Nodes
 from oomsayer.kernel.observed import OomCounts
-from oomsayer.kernel.snapshot import OOM_SCORE_ADJ_MIN, Memory, Snapshot, Task, Unkillable
+from oomsayer.kernel.snapshot import OOM_SCORE_ADJ_MIN, Memory, MemoryNode, Snapshot, Task, Unkillable
 from oomsayer.node import cpustat, kcmp, meminfo, pidstat, pressure, swaps, sysctl, zoneinfo
 from oomsayer.node.files import keyed, number, read_if_there, read_record
 from oomsayer.node.namespace import same_pids
@@ -21,6 +24,8 @@ from oomsayer.node.sharing import Sharing
 _KTHREADD = 2
 _WITNESSES = 3
 """How many processes are asked for their oom_score to tell signed from unsigned badness."""
+_MOST_CPUSETS = 64
+"""How many sets of memory nodes are told."""
 USERSPACE_KILLERS = frozenset({"systemd-oomd", "oomd", "earlyoom", "nohang"})
 """Programs that kill by rules of their own before the kernel has to."""
 
@@ -75,7 +80,7 @@ class Scanner:
         self._samples = 0
         self._release = sysctl.osrelease(self._proc)
         self._detection: Detection | None = None
-        self._watermark_min_bytes = 0
+        self._nodes: tuple[MemoryNode, ...] = ()
         self._cpus = 1
         self._tasks: dict[int, tuple[tuple[object, ...], Task]] = {}
 
@@ -110,7 +115,9 @@ class Scanner:
         memory = self._memory()
         detection = self._detection or self._detect(memory)
         swap_in_use = memory.swap_free_bytes < memory.swap_total_bytes
-        processes, unreadable = self._processes.read(detection.era, swap_in_use=swap_in_use)
+        processes, unreadable = self._processes.read(
+            detection.era, swap_in_use=swap_in_use, mems=bool(memory.nodes)
+        )
         processes.sort(key=lambda process: (process.stat.start_time, process.pid))
         # The tree comes after the processes, so that the cgroup of each is in it unless it is gone again.
         placement = self._memcgs.read(swap=memory.swap_total_bytes > 0)
@@ -136,6 +143,7 @@ class Scanner:
             *assumed,
             *(f"{name} runs here and may kill earlier, by rules of its own" for name in killers),
         )
+        cpusets, left_out = _cpusets(tasks)
         shot = Snapshot(
             kernel=self._release,
             era=detection.era,
@@ -147,15 +155,18 @@ class Scanner:
             taken_at=taken_at,
             cpus=self._cpus,
             initial_pid_namespace=initial,
-            gaps=gaps,
+            cpusets=cpusets,
             userspace_killers=killers,
+            gaps=(*gaps, *left_out),
         )
         return replace(shot, tasks=tuple(self._vforked(shot))) if shared else shot
 
     def _read_what_seldom_changes(self) -> None:
-        zones = read_if_there("zoneinfo", self._proc) or b""
-        self._watermark_min_bytes = zoneinfo.watermark_min_pages(zones) * self._page_size
+        self._read_zones()
         self._cpus = cpustat.online(read_if_there("stat", self._proc) or b"")
+
+    def _read_zones(self) -> None:
+        self._nodes = zoneinfo.memory_nodes(read_if_there("zoneinfo", self._proc) or b"")
 
     def _memory(self) -> Memory:
         try:
@@ -164,7 +175,9 @@ class Scanner:
             raise UnreadableNodeError(
                 f"{self._root / 'proc/meminfo'}: {error.strerror}: the machine's /proc must be mounted there"
             ) from error
-        memory = meminfo.parse(data, self._page_size, self._watermark_min_bytes)
+        if len(self._nodes) > 1:
+            self._read_zones()
+        memory = meminfo.parse(data, self._page_size, self._nodes)
         if memory is None:
             raise UnreadableNodeError(
                 f"{self._root / 'proc/meminfo'} has no MemTotal: it is no proc file system"
@@ -205,6 +218,7 @@ class Scanner:
             parent=stat.parent,
             threads=stat.threads,
             reaper=reaper,
+            mems_allowed=_restricted(status.mems_allowed, self._nodes),
         )
         self._tasks[process.pid] = (key, task)
         return task
@@ -259,3 +273,27 @@ def _small_oom_score(proc_fd: int, memory: Memory) -> int | None:
 
 def _killers(tasks: Iterable[Task]) -> tuple[str, ...]:
     return tuple(sorted({task.comm for task in tasks} & USERSPACE_KILLERS))
+
+
+def _restricted(mems: Nodes | None, nodes: tuple[MemoryNode, ...]) -> Nodes | None:
+    """Those of the machine's memory nodes that a process may use, None where it may use all."""
+    if not mems:
+        return None
+    there = frozenset(node.number for node in nodes)
+    return None if there <= mems else _shared(mems & there)
+
+
+@lru_cache(maxsize=1024)
+def _shared(mems: Nodes) -> Nodes:
+    """The same object for equal sets: many processes have one of few."""
+    return mems
+
+
+def _cpusets(tasks: Iterable[Task]) -> tuple[tuple[Nodes, ...], list[str]]:
+    """The sets of memory nodes that processes are held to, and a sentence where they are too many to tell."""
+    held = Counter(task.mems_allowed for task in tasks if task.mems_allowed is not None)
+    told = sorted((mems for mems, _ in held.most_common(_MOST_CPUSETS)), key=sorted)
+    over = len(held) - len(told)
+    return tuple(told), [
+        f"{over} sets of memory nodes with the fewest processes are not told"
+    ] if over else []

@@ -1,0 +1,174 @@
+"""What the agent costs a node: run `python bench/agent.py [IDLE_PROCESSES] [SECONDS]` (1000, 60).
+
+Starts so many idle processes and `oomsayer agent` as the kubelet would, with an API server that takes every
+report; lets it settle, then measures. Its kernel memory (descriptors that it keeps, entries of /proc behind
+them) is that of a memory cgroup of its own, which needs root.
+"""
+
+import json
+import os
+import re
+import ssl
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "operator"), str(Path(__file__).parent)]
+
+from scan import idle
+
+from oomsayer.node.cgroupfs import memory_mount
+from oomsayer.node.files import keyed
+
+MOST_RESIDENT_MIB = 24.0
+MOST_PERCENT = 0.5
+SETTLE_SECONDS = 40.0
+"""Until start-up is over, and what the idle processes' own start set off."""
+MIB = 1 << 20
+
+
+class Taking(BaseHTTPRequestHandler):
+    """An API server that takes everything."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_PATCH(self) -> None:
+        """Take a report."""
+        self.rfile.read(int(self.headers.get("Content-Length", "0")))
+        answer = json.dumps({"metadata": {"resourceVersion": "1"}}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    do_POST = do_GET = do_PATCH  # noqa: N815 - likewise
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def api_server(account: Path) -> Iterator[int]:
+    """Serve with a certificate of its own; ca.crt and token go into `account`. The port."""
+    key, certificate = account / "key", account / "ca.crt"
+    subprocess.run(  # noqa: S603 - the arguments are this file's own
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+         "-keyout", key, "-out", certificate, "-days", "1", "-subj", "/CN=bench",
+         "-addext", "subjectAltName=IP:127.0.0.1"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    (account / "token").write_text("x")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Taking)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+
+
+@contextmanager
+def memcg() -> Iterator[Path | None]:
+    """A memory cgroup of its own, None where that can not be made."""
+    mount = memory_mount(Path("/"))
+    made = mount and mount.directory / f"oomsayer-bench-{os.getpid()}"
+    try:
+        if made is None:
+            raise PermissionError
+        made.mkdir()
+    except OSError:
+        yield None
+        return
+    try:
+        yield made
+    finally:
+        made.rmdir()
+
+
+def kernel_bytes(cgroup: Path) -> int | None:
+    """Kernel memory charged to a cgroup, None where its files do not tell."""
+    v1 = cgroup / "memory.kmem.usage_in_bytes"
+    if v1.exists():
+        return int(v1.read_text())
+    stat = cgroup / "memory.stat"
+    return keyed(stat.read_bytes(), b"kernel ") if stat.exists() else None
+
+
+def resident_bytes(pid: int) -> tuple[int, int]:
+    """All that is resident, and what of it is anonymous: no other process shares that."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    values = [re.search(rf"^{name}:\s+(\d+) kB$", status, re.MULTILINE) for name in ("VmRSS", "RssAnon")]
+    total, anonymous = (int(found[1]) * 1024 for found in values if found)
+    return total, anonymous
+
+
+def ticks(pid: int) -> int:
+    """Processor time so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
+def main() -> int:
+    """Measure and print; status 1 where a target is missed."""
+    count, seconds = (int(word) for word in (*sys.argv[1:3], *("1000", "60")[len(sys.argv) - 1 :]))
+    with (
+        tempfile.TemporaryDirectory() as account,
+        api_server(Path(account)) as port,
+        memcg() as cgroup,
+        idle(count),
+    ):
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT / "operator"),
+            "KUBERNETES_SERVICE_HOST": "127.0.0.1",
+            "KUBERNETES_SERVICE_PORT": str(port),
+        }
+        flags = [
+            "--root=/",
+            "--metrics-address=127.0.0.1:0",
+            "--node-name=bench",
+            f"--service-account={account}",
+        ]
+        process = subprocess.Popen(  # noqa: S603 - the project's own agent
+            [sys.executable, "-m", "oomsayer", "agent", *flags], env=environment, stderr=subprocess.DEVNULL
+        )
+        try:
+            if cgroup is not None:
+                (cgroup / "cgroup.procs").write_text(str(process.pid))
+            time.sleep(SETTLE_SECONDS)
+            before, began = ticks(process.pid), time.monotonic()
+            time.sleep(seconds)
+            spent = (ticks(process.pid) - before) / os.sysconf("SC_CLK_TCK")
+            percent = spent / (time.monotonic() - began) * 100
+            total, anonymous = resident_bytes(process.pid)
+            descriptors = len(os.listdir(f"/proc/{process.pid}/fd"))  # noqa: PTH208 - a count is all
+            kernel = None if cgroup is None else kernel_bytes(cgroup)
+        finally:
+            process.terminate()
+            process.wait()
+    told = "not told here" if kernel is None else f"{kernel / MIB:.1f} MiB"
+    print(
+        f"agent, {count} processes: {total / MIB:.1f} MiB resident ({anonymous / MIB:.1f} its own), "
+        f"kernel memory {told} with {descriptors} descriptors, {percent:.2f} % of a core when calm"
+    )
+    targets = {
+        f"at most {MOST_RESIDENT_MIB:.0f} MiB resident": total <= MOST_RESIDENT_MIB * MIB,
+        f"at most {MOST_PERCENT} % of a core when calm": percent <= MOST_PERCENT,
+    }
+    for target, met in targets.items():
+        print(f"{'met' if met else 'MISSED'}: {target}")
+    return 0 if all(targets.values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
