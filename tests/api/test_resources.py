@@ -1,6 +1,7 @@
 """The custom resources on a real API server: accepted, unpruned, validated, readable."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,8 @@ def filled(schema: dict[str, Any]) -> Json:
             return [filled(schema["items"])]
         case "boolean":
             return True
-    return "2026-11-24T10:00:00.250000Z" if schema.get("format") == "date-time" else "x"
+    texts = ["2026-11-24T10:00:00.250000Z"] if schema.get("format") == "date-time" else ["x", "1"]
+    return next(text for text in texts if re.search(schema.get("pattern", ""), text))
 
 
 def full_object(resource: Resource) -> dict[str, Json]:
