@@ -204,6 +204,14 @@ def test_one_already_exiting_is_the_kernels_choice_though_not_killed() -> None:
     assert (told.killed, told.agrees) == ((), True)
 
 
+def test_the_victim_that_is_met_again_in_its_group_ends_no_report() -> None:
+    rows = (BIG, SMALL, Row(300, "late", 1000, 0, 100))
+    *before, last = Text(rows, (100, 200, 300), memcg=CONTAINER_PATH, group=CONTAINER_PATH).lines()
+    again = "Memory cgroup out of memory: OOM victim 100 (big) is already exiting. Skip killing the task"
+    told = only("\n".join([*before, again, last]))
+    assert [pid for pid, _ in told.killed] == [100, 200, 300]
+
+
 def test_a_cpuset_counts_only_its_own_nodes() -> None:
     present = {0: 4_000_000, 1: 8_000_000}
     told = only(Text((BIG, SMALL), (100,), constraint="CPUSET", mems="1", present=present))

@@ -38,6 +38,14 @@ def test_a_group_kill_is_one_choice_of_many() -> None:
     ]
 
 
+def test_a_member_that_is_gone_before_its_group_is_walked_has_died_too() -> None:
+    exiting = "[   90.7] Memory cgroup out of memory: OOM victim {} is already exiting. Skip killing the task"
+    again, member = exiting.format("812 (a,pid=1,u)"), exiting.format("814 (worker (b))")
+    [kill] = oom_kills([*MEMCG_KILL.splitlines(), again, member])
+    assert kill.killed == (812, 813, 814)
+    assert oom_kills([again]) == []
+
+
 def test_the_nodes_kill_has_the_root_as_domain() -> None:
     assert oom_kills([NODE_KILL]) == [OomKill(44, "init helper", "/", "/", "NONE")]
 

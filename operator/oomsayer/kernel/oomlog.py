@@ -24,8 +24,11 @@ _KILLED = re.compile(
     r"(?:, shmem-rss:(?P<shmem>\d+)kB)?(?:.* oom_score_adj:(?P<adj>-?\d+))?.*$",
     re.DOTALL,
 )
+_EXITING = re.compile(
+    r"OOM victim (?P<pid>\d+) \(.*\) is already exiting\. Skip killing the task\s*$", re.DOTALL
+)
 _STAMP = re.compile(r"^(?:<\d+>)?\[ *(?P<seconds>\d+\.\d+)\](?:\[ *[TC]\d+\])? ")
-_WORDS = ("oom-kill:constraint=", "memory.oom.group", "Killed process")
+_WORDS = ("oom-kill:constraint=", "memory.oom.group", "Killed process", "OOM victim")
 _MOST_NEWLINES = 15
 """As many as a process's name has bytes."""
 
@@ -44,7 +47,8 @@ class OomKill:
         memcg: path of the victim's own memory cgroup.
         constraint: NONE, CPUSET, MEMORY_POLICY or MEMCG.
         oom_group: the cgroup that died as one, if any.
-        killed: pids of all "Killed process" lines, each once, in the log's order.
+        killed: pids of all "Killed process" lines, each once, in the log's order; and of a group's members
+            that the kernel found exiting already: a PID namespace that ends may be faster than the walk.
         seconds: since boot, by the log's clock; None where it shows no times.
         rss_kb: what the chosen process had resident, None where that is not printed.
         oom_score_adj: likewise (5.4 and later).
@@ -70,6 +74,9 @@ def oom_kills(lines: Iterable[str]) -> list[OomKill]:
             kills.extend(_summary(text, seconds))
         elif _WORDS[1] in text and kills:
             kills[-1] = _with_group(kills[-1], text)
+        elif match := _EXITING.search(text):
+            if kills and kills[-1].oom_group is not None:
+                kills[-1] = _with_killed(kills[-1], match)
         elif match := _KILLED.search(text):
             if kills and _belongs(match, kills[-1]):
                 kills[-1] = _with_killed(kills[-1], match)
@@ -110,7 +117,7 @@ def _messages(lines: Iterable[str]) -> Iterator[tuple[float | None, str]]:
 
 
 def _whole(text: str) -> bool:
-    return any(pattern.search(text) for pattern in (_SUMMARY, _GROUP, _KILLED))
+    return any(pattern.search(text) for pattern in (_SUMMARY, _GROUP, _KILLED, _EXITING))
 
 
 def _summary(text: str, seconds: float | None) -> list[OomKill]:

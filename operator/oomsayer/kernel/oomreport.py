@@ -869,6 +869,8 @@ class OomReportReader:
         if not exiting and not panic and not _NO_KILLABLE.search(line.text):
             return False
         report = self._open(source, line)
+        if exiting and _met_again(report, int(exiting[1])):
+            return True
         if report.killed or report.exiting:
             report = self._new(source, line)
         if exiting:
@@ -973,6 +975,13 @@ def _belongs(report: OomReport, killed: Killed) -> bool:
     if report.oom_group is None:
         return False
     return not report.rows or report.row_of(killed.pid) is not None
+
+
+def _met_again(report: OomReport, pid: int) -> bool:
+    """Whether a process is found exiting while its group is walked, as the victim itself may be."""
+    if report.oom_group is None:
+        return False
+    return any(k.pid == pid for k in report.killed) or report.row_of(pid) is not None
 
 
 def _add_killed(report: OomReport, killed: Killed) -> None:
