@@ -85,9 +85,9 @@ def victim(answer: Json) -> str:
 @pytest.mark.parametrize(
     "where",
     [
-        ("--pod", "commands/greedy"),
-        ("--pod", "greedy", "-n", "commands"),
-        ("--pod", "greedy", "--context", "there"),
+        ("commands/greedy",),
+        ("greedy", "-n", "commands"),
+        ("greedy", "--context", "there"),
     ],
     ids=["in full", "by namespace", "by context"],
 )
