@@ -287,6 +287,10 @@ def _verdict(domain: Domain, hierarchy: Hierarchy, depth: int) -> Verdict:
     return Verdict(domain, tuple(order), runner_up, confidence, assumptions)
 
 
+_PRESUMED = {kind: OomControl(kind) for kind in DomainKind}
+"""Made once: a node has hundreds of domains."""
+
+
 def presumed_outcome(domain: Domain, hierarchy: Hierarchy, *, candidates: bool) -> Outcome:
     """How an OOM there would end, were it to happen now: the rules of oom_kill.py."""
     snapshot = hierarchy.snapshot
@@ -294,7 +298,7 @@ def presumed_outcome(domain: Domain, hierarchy: Hierarchy, *, candidates: bool) 
     if hierarchy.dying(domain) is not None:
         scan = Scan.ABORTED
     refused = mem_cgroup_oom(snapshot.memcgs[domain.path]) if domain.kind is DomainKind.MEMCG else None
-    return refused or out_of_memory(OomControl(domain.kind), snapshot.sysctls, scan)
+    return refused or out_of_memory(_PRESUMED[domain.kind], snapshot.sysctls, scan)
 
 
 def _runner_up(order: Sequence[Kill], ranked: Sequence[int], hierarchy: Hierarchy) -> Candidate | None:
@@ -314,7 +318,9 @@ def _confidence(
     hierarchy: Hierarchy,
 ) -> tuple[Confidence, tuple[str, ...]]:
     snapshot = hierarchy.snapshot
-    reasons = [*snapshot.gaps, *_presumed(domain, snapshot)]
+    reasons = list(snapshot.gaps)
+    if snapshot.memory.nodes or snapshot.cpusets:
+        reasons += _presumed(domain, snapshot)
     confidence = Confidence.HIGH
     if order and runner_up is not None:
         first = order[0]
