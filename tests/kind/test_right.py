@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 from lab.provider import Provider
-from tests.cluster.story import FILL, Json, Stage
-from tests.cluster.test_right import card, near_its_limit, scored, warned, with_values
+from tests.cluster.story import Json, Stage
+from tests.cluster.test_right import card, give_the_sign, near_its_limit, scored, warned, with_values
 from tests.kind.test_stories import GROUP_NODE, SINGLE_NODE
 
 pytestmark = pytest.mark.timeout(900)
@@ -40,11 +40,11 @@ def test_a_child_is_attributed_to_its_node_alone(stage: Stage, cluster: Provider
     before = claimed(stage, cluster)
     logged = len(stage.kills(SINGLE_NODE))
     name = f"child-{source.lower()}"
-    stage.run(near_its_limit(name, SINGLE_NODE))
+    [uid] = stage.run(near_its_limit(name, SINGLE_NODE))
     warned(stage, name)
     [risk] = [r for r in stage.get("oomforecast", SINGLE_NODE)["status"]["risks"] if r["pod"].endswith(name)]
     outer = stage.cluster.kernel_pid(SINGLE_NODE, risk["pid"])
-    stage.touch(name, "app", f"{FILL}/go")
+    give_the_sign(stage, SINGLE_NODE, uid)
     kill = stage.next_kill(SINGLE_NODE, logged)
 
     entry: Json = scored(stage, SINGLE_NODE, name)
