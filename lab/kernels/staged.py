@@ -19,7 +19,7 @@ _RAM_PAGES = 118_000
 _HALF_PAGES = (MACHINE_MIB << 19) // PAGE
 _POOL = 64
 """Huge pages."""
-_SMALL_PAGES, _SMALL_ADJ = 400, 300
+_SMALL_PAGES = 400
 _NEVER = -1000
 
 _V1_LIMIT = {"memory.limit_in_bytes": str(_LIMIT_PAGES * PAGE)}
@@ -34,10 +34,10 @@ def staged() -> list[Scenario]:
     ]
 
 
-def _undecided(cgroup: str, small: int, large: int) -> tuple[Process, Process]:
+def _undecided(cgroup: str, small: int, large: int, adj: int = 300) -> tuple[Process, Process]:
     """The first is worse where totalpages is nearer to `small`, the second where it is nearer to `large`."""
-    pages = _SMALL_PAGES + _SMALL_ADJ * ((small + large) // 2 // 1000)
-    return _holder(cgroup, 0, pages), _holder(cgroup, _SMALL_ADJ, _SMALL_PAGES)
+    pages = _SMALL_PAGES + adj * ((small + large) // 2 // 1000)
+    return _holder(cgroup, 0, pages), _holder(cgroup, adj, _SMALL_PAGES)
 
 
 def _holder(cgroup: str, adj: int, pages: int) -> Process:
@@ -108,9 +108,10 @@ _CPUSETS = replace(
         Cgroup("/filler", {"cpuset.mems": "1"}),
     ],
     processes=[
-        *_undecided("/second", _HALF_PAGES, _RAM_PAGES),
+        # Small: a node has some 31000 pages left for all of them.
+        *_undecided("/second", _HALF_PAGES, _RAM_PAGES, adj=100),
         _holder("/first", 900, 3000),
-        _holder("/both", 0, 9000),
+        _holder("/both", 0, 3000),
         _holder("/both", 400, 200),
         # The last, and large: pages of /both may lie on the other node, where their death is of no help.
         _holder("/second", -300, 6000),

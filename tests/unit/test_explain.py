@@ -9,6 +9,8 @@ from oomsayer.kernel.explain import UNDETERMINED, Explanation, explain
 from oomsayer.kernel.oomscan import oom_reports
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "oom-logs"
+CPUSET = (Path(__file__).parents[1] / "fixtures" / "cpuset-7.2.log").read_text()
+"""From the kernel lab: two memory nodes, and a cpuset that allows the second alone."""
 BIG, SMALL = Row(100, "big", 90_000), Row(200, "small", 400)
 
 
@@ -133,6 +135,17 @@ def test_a_killed_process_without_a_row_means_the_table_was_cut() -> None:
     assert told.because is not None
     assert told.because.startswith("task table truncated")
     assert not told.complete
+
+
+def test_what_is_present_on_its_memory_nodes_is_a_cpusets_totalpages() -> None:
+    told = explained(CPUSET)
+    assert [each.totalpages for each in told] == [65501] * 5
+    assert [predicted(each) for each in told] == [127, 123, 132, 129, 128]
+    managed = explained(CPUSET.replace("present:262004", "present:193388"))
+    whole = explained(CPUSET.replace("CONSTRAINT_CPUSET", "CONSTRAINT_NONE"))
+    assert all(each.agrees for each in told)
+    assert [each.agrees for each in managed] == [False, True, True, False, True]
+    assert [each.agrees for each in whole] == [True, False, True, True, True]
 
 
 def test_the_allocating_task_is_named_as_the_reason() -> None:
