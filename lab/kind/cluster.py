@@ -58,6 +58,12 @@ class Cluster:
         """Give the image of a docker-archive to every node."""
         self._kind("load", "image-archive", archive, "--name", NAME, timeout=_LOAD_SECONDS)
 
+    def layers(self) -> frozenset[str]:
+        """Digests of the content that every node's container store has."""
+        listing = ["ctr", "--namespace", "k8s.io", "content", "ls", "--quiet"]
+        held = [set(self._checked([self.engine, "exec", node, *listing]).split()) for node in self.nodes()]
+        return frozenset(set.intersection(*held)) if held else frozenset()
+
     def delete(self) -> None:
         """Take the cluster away."""
         self._kind("delete", "cluster", "--name", NAME)

@@ -115,6 +115,8 @@ class _Steps:
             if unit.name not in _KEPT_UNITS:
                 unit.unlink()
         rootfs.set_units(node, enabled=["containerd", "kubelet"], masked=[])
+        # The kubelet complains each second where it is absent.
+        (node / "etc/kubernetes/manifests").mkdir(parents=True)
         (node / "kind/version").write_text(f"{binaries.kubernetes_version()}\n")
         (node / "etc/fstab").write_text("")
 

@@ -11,7 +11,7 @@ from tests.cluster.story import Json, Stage
 from tests.cluster.test_right import card, give_the_sign, near_its_limit, scored, warned, with_values
 from tests.kind.test_stories import GROUP_NODE, SINGLE_NODE
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(1800)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from lab.provider import Provider
 from tests.cluster.story import FILL, Json, Kubectl, Stage, came_true, container, eventually, pod
 from tests.cluster.test_stories import FLOODER, of_container, of_pod, the_node
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(1800)
 
 GROUP_NODE, SINGLE_NODE = "oomsayer-worker", "oomsayer-worker2"
 """On worker2 the kubelet has singleProcessOOMKill: true."""

@@ -12,7 +12,7 @@ from lab.provider import Provider
 from tests.cluster.installation import CHART, NAMESPACE, RELEASE, helm, install
 from tests.cluster.story import Json, Kubectl, Stage, container, eventually
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(1800)
 
 CRDS = {"nodememoryreports.oomsayer.dev", "oomforecasts.oomsayer.dev", "oompolicies.oomsayer.dev"}
 KEPT = {f"customresourcedefinition.apiextensions.k8s.io/{name}" for name in CRDS}
