@@ -68,6 +68,9 @@ test-unit: setup ## The daily loop (seconds)
 test-lab: setup ## Real nodes, real kubelets, real kernels (needs root and apt; caches in $(CACHE))
 	@$(VENV)/python -m lab --provider native prepare
 	@$(VENV)/python -m pytest tests/cluster tests/kernel
+
+.PHONY: test-kind
+test-kind: setup ## Stories on kind's nested nodes (two processors that nobody else uses; not yet part of test-lab)
 	@$(VENV)/python -m lab --provider kind prepare
 	@$(VENV)/python -m pytest tests/kind
 
