@@ -9,6 +9,8 @@ import pytest
 from lab.provider import Provider
 from tests.cluster.story import FILL, Json, Kubectl, Stage, container, eventually, pod
 
+pytestmark = pytest.mark.timeout(900)
+
 LEAK_NODE, SAWTOOTH_NODE = "node1", "node2"
 
 LEAK = f"child name leaky wait {FILL}/go grow 400 1000 end"
