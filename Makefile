@@ -67,15 +67,15 @@ test-unit: setup ## The daily loop (seconds)
 .PHONY: test-lab
 test-lab: setup ## Real nodes, real kubelets, real kernels (needs root and apt; caches in $(CACHE))
 	@$(VENV)/python -m lab --provider native prepare
-	@$(VENV)/python -m pytest tests/cluster tests/kernel $(UNPLAYED:%=--ignore=%)
+	@$(VENV)/python -m pytest tests/cluster tests/kernel $(UNSTEADY:%=--ignore=%)
 
-# Stories that have not come to a good end on real nodes yet. They are no proof of anything until they have.
-UNPLAYED := tests/cluster/test_evict.py
+# Stories that are not steady yet: they have been played on real nodes too seldom, or not to a good end.
+UNSTEADY := tests/cluster/test_evict.py tests/cluster/test_right.py tests/cluster/test_when.py
 
-.PHONY: test-unplayed
-test-unplayed: setup ## The stories that test-lab leaves out, for who works on them
+.PHONY: test-unsteady
+test-unsteady: setup ## The stories that test-lab leaves out, for who works on them
 	@$(VENV)/python -m lab --provider native prepare
-	@$(VENV)/python -m pytest $(UNPLAYED)
+	@$(VENV)/python -m pytest $(UNSTEADY)
 
 .PHONY: test-kind
 test-kind: setup ## Stories on kind's nested nodes (two processors that nobody else uses; not yet part of test-lab)
