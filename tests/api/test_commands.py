@@ -92,7 +92,7 @@ def victim(answer: Json) -> str:
     ids=["in full", "by namespace", "by context"],
 )
 def test_a_pod_is_found_as_kubectl_finds_it(kubeconfig: Path, where: tuple[str, ...]) -> None:
-    words = ("what-if", *where, "--request", "1Gi", "--kubeconfig", str(kubeconfig), "-o", "json")
+    words = ("what-if", "--pod", *where, "--request", "1Gi", "--kubeconfig", str(kubeconfig), "-o", "json")
     status, out, err = oomsayer(*words)
     assert (status, err) == (0, "")
     answer = json.loads(out)
