@@ -44,6 +44,8 @@ def test_a_member_that_is_gone_before_its_group_is_walked_has_died_too() -> None
     [kill] = oom_kills([*MEMCG_KILL.splitlines(), again, member])
     assert kill.killed == (812, 813, 814)
     assert oom_kills([again]) == []
+    cut = [line for line in MEMCG_KILL.splitlines() if "Killed process" not in line]
+    assert [kill.killed for kill in oom_kills([*cut, member])] == [(814,)]
 
 
 def test_the_nodes_kill_has_the_root_as_domain() -> None:

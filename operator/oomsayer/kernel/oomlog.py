@@ -76,7 +76,7 @@ def oom_kills(lines: Iterable[str]) -> list[OomKill]:
             kills[-1] = _with_group(kills[-1], text)
         elif match := _EXITING.search(text):
             if kills and kills[-1].oom_group is not None:
-                kills[-1] = _with_killed(kills[-1], match)
+                kills[-1] = _with_member(kills[-1], int(match["pid"]))
         elif match := _KILLED.search(text):
             if kills and _belongs(match, kills[-1]):
                 kills[-1] = _with_killed(kills[-1], match)
@@ -147,11 +147,13 @@ def _belongs(match: re.Match[str], kill: OomKill) -> bool:
 
 def _with_killed(kill: OomKill, match: re.Match[str]) -> OomKill:
     pid = int(match["pid"])
-    if pid in kill.killed:
-        return kill
     if kill.killed:
-        return replace(kill, killed=(*kill.killed, pid))
+        return _with_member(kill, pid)
     return replace(kill, killed=(pid,), rss_kb=_rss_kb(match), oom_score_adj=_adj(match))
+
+
+def _with_member(kill: OomKill, pid: int) -> OomKill:
+    return kill if pid in kill.killed else replace(kill, killed=(*kill.killed, pid))
 
 
 def _without_report(match: re.Match[str], seconds: float | None) -> OomKill:
