@@ -4,9 +4,8 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from lab import cache, providers
 from lab.provider import Provider
-from tests.cluster.installation import install, kubectl_of, load
+from tests.cluster.installation import install, kubectl_of, load, session_cluster
 from tests.cluster.story import Kubectl
 
 _NODES = 2
@@ -16,14 +15,7 @@ _PROVIDER = os.environ.get("OOMSAYER_LAB_PROVIDER", "native")
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Provider]:
-    provider = providers.by_name(_PROVIDER)
-    with cache.locked("lab"):
-        was_up = provider.running()
-        provider.up(_NODES)
-    yield provider
-    if not was_up and not os.environ.get("OOMSAYER_LAB_KEEP"):
-        with cache.locked("lab"):
-            provider.down()
+    yield from session_cluster(_PROVIDER, _NODES)
 
 
 @pytest.fixture(scope="session")

@@ -1,16 +1,30 @@
 """oomsayer on a cluster of the lab, as people install it."""
 
 import json
+import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
-from lab import cache, image, rollout, tools
+from lab import cache, image, providers, rollout, tools
 from lab.provider import Provider
 from tests.cluster.story import Json, Kubectl
 
 CHART = image.REPOSITORY / "charts" / "oomsayer"
 NAMESPACE = RELEASE = "oomsayer"
 _START_SECONDS = 420
+
+
+def session_cluster(name: str, nodes: int) -> Iterator[Provider]:
+    """A cluster of the lab for a test session: brought up when none is, and left up when one was."""
+    provider = providers.by_name(name)
+    with cache.locked("lab"):
+        was_up = provider.running()
+        provider.up(nodes)
+    yield provider
+    if not was_up and not os.environ.get("OOMSAYER_LAB_KEEP"):
+        with cache.locked("lab"):
+            provider.down()
 
 
 def kubectl_of(cluster: Provider) -> Kubectl:

@@ -136,6 +136,21 @@ class Stage:
         print(self.kubectl("get", "oomforecasts"))
         return domain
 
+    def in_the_kernels_terms(self, node: str, domain: Json) -> Json:
+        """A verdict with the pids and the path that the kernel's log has for them, as long as they live.
+
+        On a node that is a container of its machine the log's are others than the node's own.
+        """
+
+        def outer(pid: int) -> int | None:
+            return self.cluster.kernel_pid(node, pid)
+
+        return domain | {
+            "path": self.cluster.kernel_path(node, domain["path"]),
+            "victim": domain["victim"] | {"pid": outer(domain["victim"]["pid"])},
+            "killSet": domain["killSet"] | {"pids": [outer(pid) for pid in domain["killSet"]["pids"]]},
+        }
+
     def kills(self, node: str) -> list[OomKill]:
         return oom_kills(self.cluster.kernel_log(node).splitlines())
 
@@ -204,6 +219,29 @@ class Stage:
 
     def clear(self, names: Sequence[str]) -> None:
         self.kubectl("delete", "pod", *names, "--ignore-not-found", "--force", "--grace-period=0")
+
+
+class Wanted:
+    """Picks the verdict for a pod's own cgroup, or for that of its one container with a limit."""
+
+    def __init__(self, uid: str, *, container: bool) -> None:
+        self.place = uid.replace("-", "_")
+        self.container = container
+
+    def __call__(self, domain: Json) -> bool:
+        return self.place in domain["path"] and domain["path"].endswith(".scope") is self.container
+
+
+def of_container(uid: str) -> Wanted:
+    return Wanted(uid, container=True)
+
+
+def of_pod(uid: str) -> Wanted:
+    return Wanted(uid, container=False)
+
+
+def the_node(domain: Json) -> bool:
+    return bool(domain["kind"] == "node")
 
 
 def _domains(forecast: Json) -> list[Json]:

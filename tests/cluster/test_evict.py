@@ -14,7 +14,17 @@ from lab import image, tools
 from lab.native.join import Place
 from lab.native.provider import NativeProvider
 from lab.provider import Provider
-from tests.cluster.story import FILL, Json, Kubectl, Stage, came_true, container, eventually, pod
+from tests.cluster.story import (
+    FILL,
+    Json,
+    Kubectl,
+    Stage,
+    came_true,
+    container,
+    eventually,
+    pod,
+    the_node,
+)
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -105,10 +115,6 @@ def summary(stage: Stage, node: str) -> str | bytes:
     address = Place(int(node.removeprefix("node"))).host_address
     with urllib.request.urlopen(f"https://{address}:10250/stats/summary", context=context) as answer:
         return bytes(answer.read())
-
-
-def the_node(domain: Json) -> bool:
-    return bool(domain["kind"] == "node")
 
 
 def test_the_kubelet_evicts_the_pod_that_was_foretold_before_the_kernel_acts(

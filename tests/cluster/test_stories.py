@@ -4,14 +4,23 @@ from collections.abc import Iterator
 
 import pytest
 from lab.provider import Provider
-from tests.cluster.story import FILL, Json, Kubectl, Stage, came_true, container, eventually, pod
+from tests.cluster.container_stories import FLOODER, a_raised_oom_score_adj, several_processes_at_their_limit
+from tests.cluster.story import (
+    FILL,
+    Kubectl,
+    Stage,
+    came_true,
+    container,
+    eventually,
+    of_pod,
+    pod,
+    the_node,
+)
 
 GROUP_NODE, SINGLE_NODE = "node1", "node2"
 """On node2 the kubelet has singleProcessOOMKill: true."""
 
 pytestmark = pytest.mark.timeout(900)
-
-FLOODER = f"child name flooder wait {FILL}/go flood {FILL}/zeros end"
 
 
 @pytest.fixture
@@ -23,55 +32,13 @@ def stage(cluster: Provider, kubectl: Kubectl, installed: None) -> Iterator[Stag
     stage.clear(["--all", "-n", "default"])
 
 
-def of_container(uid: str) -> "Wanted":
-    return Wanted(uid, container=True)
-
-
-def of_pod(uid: str) -> "Wanted":
-    return Wanted(uid, container=False)
-
-
-class Wanted:
-    def __init__(self, uid: str, *, container: bool) -> None:
-        self.place = uid.replace("-", "_")
-        self.container = container
-
-    def __call__(self, domain: Json) -> bool:
-        return self.place in domain["path"] and domain["path"].endswith(".scope") is self.container
-
-
-def the_node(domain: Json) -> bool:
-    return bool(domain["kind"] == "node")
-
-
 @pytest.mark.parametrize("node", [GROUP_NODE, SINGLE_NODE])
 def test_a_container_of_several_processes_at_its_limit(stage: Stage, node: str) -> None:
-    workers = (
-        f"{FLOODER} child name worker-a hold 31 say holding end child name worker-b hold 26 say holding end"
-    )
-    story = pod("several", node, container("app", workers, limit="72Mi"), container("idle", "name idle"))
-    [uid] = stage.run(story)
-    domain = stage.foretold(node, of_container(uid))
-    before = len(stage.kills(node))
-    stage.touch("several", "app", f"{FILL}/go")
-    kill = stage.next_kill(node, before)
-    came_true(domain, kill)
-    assert (kill.oom_group is not None) is (node == GROUP_NODE)
-    assert (len(kill.killed) > 1) is (node == GROUP_NODE)
+    several_processes_at_their_limit(stage, node, whole=node == GROUP_NODE)
 
 
 def test_a_raised_oom_score_adj_does_not_outweigh_memory_in_a_small_domain(stage: Stage) -> None:
-    plain = "child name plain hold 52 say holding end"
-    workers = f"{FLOODER} {plain} child name raised adj 1000 hold 34 say holding end"
-    app = container("app", workers, limit="120Mi", request="64Mi")
-    [uid] = stage.run(pod("raised", SINGLE_NODE, app, container("idle", "name idle")))
-    domain = stage.foretold(SINGLE_NODE, of_container(uid))
-    pids = {v["comm"]: v["pid"] for v in domain["order"]}
-    scores = {comm: stage.oom_score(SINGLE_NODE, pid) for comm, pid in pids.items()}
-    assert scores[domain["victim"]["comm"]] < max(scores.values()), "here oom_score would name the same"
-    before = len(stage.kills(SINGLE_NODE))
-    stage.touch("raised", "app", f"{FILL}/go")
-    came_true(domain, stage.next_kill(SINGLE_NODE, before))
+    a_raised_oom_score_adj(stage, SINGLE_NODE)
 
 
 def test_a_pod_of_one_container_runs_out_at_the_pod(stage: Stage) -> None:

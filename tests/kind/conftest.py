@@ -1,13 +1,11 @@
 """A kind cluster for a test session, brought up when none is, and left up when one was."""
 
-import os
 import time
 from collections.abc import Iterator
 
 import pytest
-from lab import cache, providers
 from lab.provider import Provider
-from tests.cluster.installation import install, kubectl_of, load
+from tests.cluster.installation import install, kubectl_of, load, session_cluster
 from tests.cluster.story import Kubectl, Stage, eventually
 
 _NODES = 3
@@ -15,14 +13,7 @@ _NODES = 3
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Provider]:
-    provider = providers.by_name("kind")
-    with cache.locked("lab"):
-        was_up = provider.running()
-        provider.up(_NODES)
-    yield provider
-    if not was_up and not os.environ.get("OOMSAYER_LAB_KEEP"):
-        with cache.locked("lab"):
-            provider.down()
+    yield from session_cluster("kind", _NODES)
 
 
 @pytest.fixture(scope="session")

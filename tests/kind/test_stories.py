@@ -9,26 +9,24 @@ from typing import Any
 
 import pytest
 from lab.provider import Provider
-from tests.cluster.story import FILL, Json, Kubectl, Stage, came_true, container, eventually, pod
-from tests.cluster.test_stories import FLOODER, of_container, of_pod, the_node
+from tests.cluster.container_stories import FLOODER, a_raised_oom_score_adj, several_processes_at_their_limit
+from tests.cluster.story import (
+    FILL,
+    Json,
+    Kubectl,
+    Stage,
+    came_true,
+    container,
+    eventually,
+    of_pod,
+    pod,
+    the_node,
+)
 
 pytestmark = pytest.mark.timeout(1800)
 
 GROUP_NODE, SINGLE_NODE = "oomsayer-worker", "oomsayer-worker2"
 """On worker2 the kubelet has singleProcessOOMKill: true."""
-
-
-def as_the_kernel_names_it(stage: Stage, node: str, domain: Json) -> Json:
-    """A verdict with the pids and the path that the kernel's log has for them."""
-
-    def outer(pid: int) -> int | None:
-        return stage.cluster.kernel_pid(node, pid)
-
-    return domain | {
-        "path": stage.cluster.kernel_path(node, domain["path"]),
-        "victim": domain["victim"] | {"pid": outer(domain["victim"]["pid"])},
-        "killSet": domain["killSet"] | {"pids": [outer(pid) for pid in domain["killSet"]["pids"]]},
-    }
 
 
 def test_from_helm_install_to_a_forecast_of_every_node(
@@ -62,36 +60,11 @@ def test_a_nested_nodes_own_verdict_is_partial_and_says_why(stage: Stage) -> Non
 
 @pytest.mark.parametrize("node", [GROUP_NODE, SINGLE_NODE])
 def test_a_container_of_several_processes_at_its_limit(stage: Stage, node: str) -> None:
-    workers = (
-        f"{FLOODER} child name worker-a hold 31 say holding end child name worker-b hold 26 say holding end"
-    )
-    story = pod("several", node, container("app", workers, limit="72Mi"), container("idle", "name idle"))
-    [uid] = stage.run(story)
-    foretold = stage.foretold(node, of_container(uid))
-    assert foretold["confidence"] == "high"
-    assert foretold["victim"]["pod"] == "default/several"
-    assert foretold["path"].startswith("/kubelet.slice/kubelet-kubepods.slice/")
-    expected = as_the_kernel_names_it(stage, node, foretold)
-    before = len(stage.kills(node))
-    stage.touch("several", "app", f"{FILL}/go")
-    kill = stage.next_kill(node, before)
-    came_true(expected, kill)
-    assert (kill.oom_group is not None) is (node == GROUP_NODE)
-    assert (len(kill.killed) > 1) is (node == GROUP_NODE)
+    several_processes_at_their_limit(stage, node, whole=node == GROUP_NODE)
 
 
 def test_a_raised_oom_score_adj_does_not_outweigh_memory_in_a_small_domain(stage: Stage) -> None:
-    plain = "child name plain hold 52 say holding end"
-    workers = f"{FLOODER} {plain} child name raised adj 1000 hold 34 say holding end"
-    app = container("app", workers, limit="120Mi", request="64Mi")
-    [uid] = stage.run(pod("raised", SINGLE_NODE, app, container("idle", "name idle")))
-    foretold = stage.foretold(SINGLE_NODE, of_container(uid))
-    scores = {v["comm"]: stage.oom_score(SINGLE_NODE, v["pid"]) for v in foretold["order"]}
-    assert scores[foretold["victim"]["comm"]] < max(scores.values()), "here oom_score would name the same"
-    expected = as_the_kernel_names_it(stage, SINGLE_NODE, foretold)
-    before = len(stage.kills(SINGLE_NODE))
-    stage.touch("raised", "app", f"{FILL}/go")
-    came_true(expected, stage.next_kill(SINGLE_NODE, before))
+    a_raised_oom_score_adj(stage, SINGLE_NODE)
 
 
 def test_the_kernel_takes_the_smaller_container_of_a_pod(stage: Stage) -> None:
@@ -102,7 +75,7 @@ def test_the_kernel_takes_the_smaller_container_of_a_pod(stage: Stage) -> None:
     [uid] = stage.run(story)
     foretold = stage.foretold(GROUP_NODE, of_pod(uid))
     assert (foretold["victim"]["comm"], foretold["victim"]["container"]) == ("small", "small")
-    expected = as_the_kernel_names_it(stage, GROUP_NODE, foretold)
+    expected = stage.in_the_kernels_terms(GROUP_NODE, foretold)
     before = len(stage.kills(GROUP_NODE))
     stage.touch("shared", "small", f"{FILL}/go")
     came_true(expected, stage.next_kill(GROUP_NODE, before))
