@@ -215,6 +215,7 @@ def _make_cluster(machine: Machine) -> None:
         raise LabError(f"the node image should have Kubernetes {expected}, and has: {others}")
     _route_pods(machine, listing)
     _wait_running(kubeconfig)
+    _wait_services(machine)
 
 
 def _files() -> bytes:
@@ -269,6 +270,19 @@ def _wait_running(kubeconfig: Path) -> None:
         return all(pod["status"].get("phase") == "Running" for pod in json.loads(listing)["items"])
 
     wait_until("the start of the cluster's own pods", running, seconds=_RUNNING_SECONDS, every=1)
+
+
+def _wait_services(machine: Machine) -> None:
+    """Wait until kube-proxy has told every node the way to the API server's service.
+
+    Until then a pod's request to it leaves the machine, and whoever is behind this address there may answer.
+    """
+    look = ["sh", "-c", "nft list map ip kube-proxy service-ips | grep --quiet ' 443 :'"]
+
+    def told() -> bool:
+        return all(_cluster(machine).shell(node, look).returncode == 0 for node in _NODES)
+
+    wait_until("kube-proxy of every node", told, seconds=_RUNNING_SECONDS, every=1)
 
 
 def _wait_ready(machine: Machine, kubeconfig: Path) -> None:

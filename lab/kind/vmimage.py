@@ -45,6 +45,11 @@ _KEPT_UNITS = frozenset({
     "dbus.socket", "dev-mqueue.mount", "systemd-journald-dev-log.socket", "systemd-journald.service",
     "systemd-journald.socket", "systemd-tmpfiles-setup.service",
 })  # fmt: skip
+# Signals that interrupt a goroutine, threads that look for work, garbage collection and a key exchange
+# of the time after next cost an emulated machine more than they give.
+_GO_ENVIRONMENT = {"GOMAXPROCS": "1", "GOGC": "400", "GODEBUG": "asyncpreemptoff=1,tlsmlkem=0"}
+# Everybody waits for this one: it may use both processors.
+_PARALLEL = "kube-apiserver"
 _NODE_CONFIG = Config(
     entrypoint=["/usr/local/bin/entrypoint", "/sbin/init"],
     environment={
@@ -154,10 +159,11 @@ class _Steps:
             Entry(f"usr/local/bin/{name}", self.programs[name].read_bytes()),
         ]
         write_layer(layer, [*entries, *libraries])
-        write_image(
-            packed, reference, [layer],
-            Config(entrypoint=[f"/usr/local/bin/{name}"], environment={"PATH": "/usr/local/bin:/usr/sbin"}),
-        )  # fmt: skip
+        environment = {"PATH": "/usr/local/bin:/usr/sbin", **_GO_ENVIRONMENT}
+        if name == _PARALLEL:
+            del environment["GOMAXPROCS"]
+        program = Config(entrypoint=[f"/usr/local/bin/{name}"], environment=environment)
+        write_image(packed, reference, [layer], program)
         layer.unlink()
         return packed
 
