@@ -53,6 +53,12 @@ def install(cluster: Provider, kubectl: Kubectl, chart: Path = CHART) -> None:
     rollout.wait(cluster.kubeconfig, NAMESPACE, seconds=_START_SECONDS)
 
 
+def with_values(cluster: Provider, *values: str) -> None:
+    """Change values of the release."""
+    sets = [word for value in values for word in ("--set", value)]
+    helm(cluster, "upgrade", RELEASE, CHART, "--reuse-values", *sets)
+
+
 def releases(cluster: Provider) -> list[Json]:
     """The releases that helm knows in oomsayer's namespace."""
     listed: list[Json] = json.loads(helm(cluster, "list", "--output", "json"))

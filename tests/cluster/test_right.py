@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 from lab.provider import Provider
-from tests.cluster.installation import CHART, NAMESPACE, RELEASE, helm
+from tests.cluster.installation import NAMESPACE, with_values
 from tests.cluster.story import FILL, Json, Kubectl, Stage, container, eventually, pod
 
 from oomsayer.kernel.oomlog import OomKill
@@ -33,12 +33,6 @@ def kernel_log(cluster: Provider, stage: Stage) -> Iterator[None]:
     stage.kubectl("--namespace", NAMESPACE, *rollout, timeout=420)
     yield
     with_values(cluster, "agent.kernelLog=false")
-
-
-def with_values(cluster: Provider, *values: str) -> None:
-    """Change values of the release."""
-    sets = [word for value in values for word in ("--set", value)]
-    helm(cluster, "upgrade", RELEASE, CHART, "--reuse-values", *sets)
 
 
 def near_its_limit(name: str, node: str) -> Json:

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 from lab.provider import Provider
+from tests.cluster.installation import with_values
 from tests.cluster.story import Json, Stage
-from tests.cluster.test_right import card, give_the_sign, near_its_limit, scored, warned, with_values
+from tests.cluster.test_right import card, give_the_sign, near_its_limit, scored, warned
 from tests.kind.test_stories import GROUP_NODE, SINGLE_NODE
 
 pytestmark = pytest.mark.timeout(1800)
