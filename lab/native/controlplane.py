@@ -41,6 +41,11 @@ class ControlPlane:
         return self.authority.directory / "admin.kubeconfig"
 
     @property
+    def server(self) -> str:
+        """The API server's URL, once it was started."""
+        return str(json.loads(self.kubeconfig.read_text())["clusters"][0]["cluster"]["server"])
+
+    @property
     def _apiserver(self) -> Daemon:
         return Daemon(self.directory, "kube-apiserver")
 
@@ -95,7 +100,7 @@ class ControlPlane:
     def _ready(self) -> bool:
         self._apiserver.require()
         Daemon(self.directory, "etcd").require()
-        return _answers(_server_of(self.kubeconfig), self.authority)
+        return _answers(self.server, self.authority)
 
     def _start_etcd(self, program: Path, port: int) -> None:
         client, peer = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{ports.pick(port + 1)}"
@@ -176,11 +181,6 @@ def _answers(server: str, authority: Authority) -> bool:
             return bool(answer.status == 200)  # noqa: PLR2004 - HTTP's own number for success
     except (urllib.error.URLError, OSError):
         return False
-
-
-def _server_of(kubeconfig: Path) -> str:
-    """The API server's URL in a kubeconfig that the lab wrote."""
-    return str(json.loads(kubeconfig.read_text())["clusters"][0]["cluster"]["server"])
 
 
 def _with_hosts(path: Path, hosts: Mapping[str, str]) -> Sequence[str | Path]:

@@ -5,17 +5,21 @@ import os
 import shlex
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from lab import archive as archives
 from lab import binaries, cache, image, packages, tools
 from lab.errors import LabError
 from lab.native.booted import HARDWARE, booted_node
 from lab.native.controlplane import ControlPlane
+from lab.native.gateway import Gateway
 from lab.native.join import Place, join
+from lab.native.scraping import scrape_configs
 from lab.process import stop_all
 from lab.progress import say, tail
 from lab.qemu.image import MachineImage
@@ -122,6 +126,20 @@ class NativeProvider:
         """See Provider."""
         return self._machine(node).console.read_text(errors="replace").replace("\r", "")
 
+    @contextmanager
+    def scraped(self, pods: Path) -> Iterator[Sequence[Mapping[str, Any]]]:
+        """Scrape configurations for a Prometheus on this machine, good for as long as the block.
+
+        The first node is its way to the addresses of all nodes and pods.
+
+        Args:
+            pods: the file in which the pods will stand; see lab/native/scraping.py.
+        """
+        machines = self._machines()
+        places = [Place(number) for number in range(1, len(machines) + 1)]
+        with machines[0].proxy() as proxy_url:
+            yield scrape_configs(self._control_plane, places, pods, proxy_url)
+
     @property
     def _control_plane(self) -> ControlPlane:
         return ControlPlane(self.directory / "control-plane")
@@ -147,10 +165,10 @@ class NativeProvider:
             join(machine, place, len(places), self._control_plane.authority, api_port)
         self._record.write_text(json.dumps({"nodes": len(places), "image": str(booted.image.directory)}))
 
-    def _machine_at(self, node_image: MachineImage, place: Place) -> Machine:
-        return Machine(node_image, HARDWARE, self._machine_directory, place.name, place.host_address)
+    def _machine_at(self, node_image: MachineImage, place: Place) -> Gateway:
+        return Gateway(node_image, HARDWARE, self._machine_directory, place.name, place.host_address)
 
-    def _recorded(self) -> list[Machine]:
+    def _recorded(self) -> list[Gateway]:
         try:
             record = json.loads(self._record.read_text())
             count, node_image = int(record["nodes"]), MachineImage(Path(record["image"]))
@@ -158,7 +176,7 @@ class NativeProvider:
             return []
         return [self._machine_at(node_image, Place(number)) for number in range(1, count + 1)]
 
-    def _machines(self) -> list[Machine]:
+    def _machines(self) -> list[Gateway]:
         if not self.running():
             raise LabError("no lab cluster is up: start one with `python -m lab up`")
         return self._recorded()

@@ -151,7 +151,7 @@ class ApiServer(Client):
         return cls(
             kubeconfig=control_plane.kubeconfig,
             control_plane=control_plane,
-            url=json.loads(control_plane.kubeconfig.read_text())["clusters"][0]["cluster"]["server"],
+            url=control_plane.server,
             ca=pki.certificate,
             certificate=pki.directory / "admin.crt",
             key=pki.directory / "admin.key",

@@ -12,7 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from tests.api.prometheus import Prometheus
+from lab.prometheus import Prometheus
+from tests.api.prometheus import remember
 from tests.api.server import ApiServer, Installation, eventually
 from tests.api.test_controller import MI, Container, Operator, Process, Shop, free_port, node_status
 
@@ -50,7 +51,8 @@ def used(path: str, metric: str = "working_set_bytes", instance: str = "n1") -> 
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     server = Prometheus(tmp_path_factory.mktemp("prometheus"), free_port())
-    server.remember(
+    remember(
+        server,
         {
             # The old container leaked and was killed an hour ago; the new one breathes.
             used(OLD): last(118, lambda at: (at % 3600) / 10 * MI, until=3600),
@@ -64,7 +66,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
                 110, lambda at: 8192 * MI - tooth(at)
             ),
             'oomsayer_forecast_headroom_bytes{domain="closest",node="n1"}': last(110, lambda _: 1.0),
-        }
+        },
     )
     server.start()
     yield server
@@ -240,7 +242,7 @@ def test_forecasts_use_what_prometheus_remembers_and_go_on_without_it(
     scope = f"cri-containerd-{redis.id}.scope"
     pod = f"/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{shop.uid.replace('-', '_')}.slice"
     memory = Prometheus(tmp_path, free_port())
-    memory.remember({used(f"{pod}/{scope}"): last(100, lambda at: tooth(at) / 2)})
+    remember(memory, {used(f"{pod}/{scope}"): last(100, lambda at: tooth(at) / 2)})
     memory.start()
     operator = Operator(
         installed.operator().kubeconfig, tmp_path / "operator.log", "op-h", "--prometheus-url", memory.url

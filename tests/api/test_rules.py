@@ -1,58 +1,28 @@
 """The chart's rules in a real Prometheus, on the series that a real operator and a real agent expose."""
 
-import json
 import re
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-from tests.api.prometheus import Prometheus
-from tests.api.server import CHART, ApiServer, Installation, Json, eventually
+from lab.prometheus import Prometheus
+from tests.api.server import CHART, ApiServer, Installation, eventually
 from tests.api.test_agent import Node
 from tests.api.test_controller import Operator, Shop, free_port, killed
 
 RULES = CHART / "files" / "rules.yaml"
 
 
-@dataclass(frozen=True)
-class Answers:
-    """What a Prometheus says."""
-
-    url: str
-
-    def ask(self, path: str, **query: str) -> Json:
-        """What its API answers, None while it does not."""
-        url = f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(query)}"
-        try:
-            with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - an address of our own
-                return json.load(answer)["data"]
-        except OSError:
-            return None
-
-    def has(self, expression: str) -> bool:
-        """Whether an expression has a value now."""
-        return bool((self.ask("query", query=expression) or {}).get("result"))
-
-
 @contextmanager
-def scraping(directory: Path, *ports: int) -> Iterator[Answers]:
+def scraping(directory: Path, *ports: int) -> Iterator[Prometheus]:
     """A Prometheus with the chart's rules that scrapes this machine's ports every second."""
     directory.mkdir()
     server = Prometheus(directory, free_port())
     targets = [f"127.0.0.1:{port}" for port in ports]
-    config = {
-        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
-        "rule_files": [str(RULES)],
-        "scrape_configs": [{"job_name": "oomsayer", "static_configs": [{"targets": targets}]}],
-    }
-    (directory / "prometheus.yml").write_text(json.dumps(config))
-    server.start()
+    server.start([{"job_name": "oomsayer", "static_configs": [{"targets": targets}]}], [RULES])
     try:
-        yield Answers(server.url)
+        yield server
     finally:
         server.stop()
 
@@ -78,7 +48,7 @@ def test_every_rule_finds_the_series_that_it_is_about(
             recorded = {rule["record"] for rule in rules if "record" in rule}
             # A ratio of a week's kills needs a week with kills: promtool's test has one.
             for name in sorted((names | recorded) - {"oomsayer:forecast_right:ratio_increase7d"}):
-                eventually(lambda name=name: server.has(name), f"{name} in Prometheus", seconds=60)
+                eventually(lambda name=name: bool(server.series(name)), f"{name} in Prometheus", seconds=60)
 
             def health() -> list[tuple[str, str]]:
                 groups = (server.ask("rules") or {}).get("groups", [])
@@ -86,8 +56,8 @@ def test_every_rule_finds_the_series_that_it_is_about(
 
             eventually(lambda: len(health()) == len(rules), "the rules are loaded")
             eventually(lambda: {state for _, state in health()} == {"ok"}, f"all rules to work: {health()}")
-            assert server.has('oomsayer_agent_self_check_mismatches{reason="unexplained"}')
-            assert server.has('node_outcome:oomsayer_forecast_kills:max{outcome="Hit"} == 1')
-            assert server.has('node_reason:oomsayer_forecast_misses:max{reason="Unexplained"} == 1')
+            assert server.series('oomsayer_agent_self_check_mismatches{reason="unexplained"}')
+            assert server.series('node_outcome:oomsayer_forecast_kills:max{outcome="Hit"} == 1')
+            assert server.series('node_reason:oomsayer_forecast_misses:max{reason="Unexplained"} == 1')
     finally:
         operator.terminate()

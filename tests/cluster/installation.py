@@ -13,6 +13,8 @@ from tests.cluster.story import Json, Kubectl
 CHART = image.REPOSITORY / "charts" / "oomsayer"
 NAMESPACE = RELEASE = "oomsayer"
 _START_SECONDS = 420
+# One agent after the other would take minutes on emulated nodes.
+_AT_ONCE = "agent.updateStrategy.rollingUpdate.maxUnavailable=100%"
 
 
 def session_cluster(name: str, nodes: int) -> Iterator[Provider]:
@@ -57,13 +59,22 @@ def load(cluster: Provider) -> None:
         cluster.load_image(archive)
 
 
-def install(cluster: Provider, kubectl: Kubectl, chart: Path = CHART) -> None:
-    """Install or upgrade, and wait until agent and operator run everywhere."""
+def install(cluster: Provider, kubectl: Kubectl, chart: Path = CHART, *, new_image: bool = True) -> None:
+    """Install or upgrade, and wait until agent and operator run everywhere.
+
+    The image keeps its name when the code changes: only a restart takes a `new_image`.
+    """
     before = releases(cluster)
-    helm(cluster, "upgrade", "--install", RELEASE, chart, "--create-namespace")
-    if before:
-        # The image keeps its name when the code changes: only a restart takes the new one.
+    helm(cluster, "upgrade", "--install", RELEASE, chart, "--create-namespace", "--set", _AT_ONCE)
+    if before and new_image:
         kubectl("--namespace", NAMESPACE, "rollout", "restart", "daemonset,deployment")
+    rollout.wait(cluster.kubeconfig, NAMESPACE, seconds=_START_SECONDS)
+
+
+def with_values(cluster: Provider, *values: str) -> None:
+    """Change values of the release, and wait until agent and operator run with them everywhere."""
+    sets = [word for value in values for word in ("--set", value)]
+    helm(cluster, "upgrade", RELEASE, CHART, "--reuse-values", *sets)
     rollout.wait(cluster.kubeconfig, NAMESPACE, seconds=_START_SECONDS)
 
 

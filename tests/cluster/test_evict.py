@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from lab import image, tools
 from lab.native.join import Place
 from lab.native.provider import NativeProvider
 from lab.provider import Provider
+from tests.cluster.installation import with_values
 from tests.cluster.story import (
     FILL,
     Json,
@@ -60,24 +60,13 @@ def told_kubelet(cluster: Provider, kubectl: Kubectl) -> Iterator[Callable[[int]
 
     def tell(threshold: int) -> None:
         restart(json.dumps(json.loads(before) | {"evictionHard": {"memory.available": str(threshold)}}))
-        helm(cluster, "--set=agent.kubelet.readConfig=true")
-        kubectl(
-            "-n", "oomsayer", "rollout", "status", "daemonset/oomsayer-agent", "--timeout=300s", timeout=320
-        )
+        with_values(cluster, "agent.kubelet.readConfig=true")
 
     yield tell
     restart(before)
-    helm(cluster, "--set=agent.kubelet.readConfig=false")
+    with_values(cluster, "agent.kubelet.readConfig=false")
     taint = "node.kubernetes.io/memory-pressure"
     eventually("memory pressure to end", lambda: taint not in kubectl("get", "nodes", "-o", "json"))
-    kubectl("-n", "oomsayer", "rollout", "status", "daemonset/oomsayer-agent", "--timeout=300s", timeout=320)
-
-
-def helm(cluster: Provider, *options: str) -> None:
-    chart = image.REPOSITORY / "charts" / "oomsayer"
-    command = [tools.tool("helm"), "--kubeconfig", cluster.kubeconfig, "upgrade", "oomsayer", chart,
-               "--namespace", "oomsayer", "--reuse-values", *options]  # fmt: skip
-    subprocess.run(command, check=True, timeout=180, stdout=subprocess.DEVNULL)
 
 
 def oomsayer(cluster: Provider, *arguments: str) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from lab.provider import Provider
 from tests.cluster.container_stories import FLOODER
-from tests.cluster.installation import CHART, NAMESPACE, RELEASE, helm
+from tests.cluster.installation import NAMESPACE, with_values
 from tests.cluster.story import Json, Kubectl, Stage, container, eventually, pod
 
 from oomsayer.kernel.oomlog import OomKill
@@ -26,19 +26,11 @@ def stage(cluster: Provider, kubectl: Kubectl, installed: None) -> Iterator[Stag
 
 
 @pytest.fixture
-def kernel_log(cluster: Provider, stage: Stage) -> Iterator[None]:
+def kernel_log(cluster: Provider, installed: None) -> Iterator[None]:  # noqa: ARG001
     """Agents that read the kernel's log."""
-    with_values(cluster, "agent.kernelLog=true", "agent.updateStrategy.rollingUpdate.maxUnavailable=100%")
-    rollout = ("rollout", "status", "daemonset/oomsayer-agent", "--timeout=400s")
-    stage.kubectl("--namespace", NAMESPACE, *rollout, timeout=420)
+    with_values(cluster, "agent.kernelLog=true")
     yield
     with_values(cluster, "agent.kernelLog=false")
-
-
-def with_values(cluster: Provider, *values: str) -> None:
-    """Change values of the release."""
-    sets = [word for value in values for word in ("--set", value)]
-    helm(cluster, "upgrade", RELEASE, CHART, "--reuse-values", *sets)
 
 
 def near_its_limit(name: str, node: str) -> Json:

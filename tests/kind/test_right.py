@@ -7,25 +7,24 @@ from collections.abc import Iterator
 
 import pytest
 from lab.provider import Provider
+from tests.cluster.installation import with_values
 from tests.cluster.story import Json, Stage
-from tests.cluster.test_right import card, give_the_sign, near_its_limit, scored, warned, with_values
+from tests.cluster.test_right import card, give_the_sign, near_its_limit, scored, warned
 from tests.kind.test_stories import GROUP_NODE, SINGLE_NODE
 
 pytestmark = pytest.mark.timeout(1800)
 
 
 @pytest.fixture
-def source(cluster: Provider, stage: Stage, request: pytest.FixtureRequest) -> Iterator[str]:
+def source(
+    cluster: Provider,
+    first_forecasts: float,
+    request: pytest.FixtureRequest,  # noqa: ARG001
+) -> Iterator[str]:
     """How agents know of kills."""
     name: str = request.param
     log = name == "KernelLog"
-    with_values(
-        cluster,
-        f"agent.kernelLog={str(log).lower()}",
-        "agent.updateStrategy.rollingUpdate.maxUnavailable=100%",
-    )
-    rollout = ("rollout", "status", "daemonset/oomsayer-agent", "--timeout=400s")
-    stage.kubectl("--namespace", "oomsayer", *rollout, timeout=420)
+    with_values(cluster, f"agent.kernelLog={str(log).lower()}")
     yield name
     with_values(cluster, "agent.kernelLog=false")
 

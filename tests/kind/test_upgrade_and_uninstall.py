@@ -57,7 +57,7 @@ def test_an_upgrade_of_the_chart_changes_a_crd_and_keeps_what_is_there(stage: St
     crd = changed / "templates/crds/oomforecasts.yaml"
     crd.write_text(crd.read_text().replace("- name: Victim\n", "- name: Who-Dies\n"))
     assert crd.read_text() != (CHART / "templates/crds/oomforecasts.yaml").read_text()
-    install(stage.cluster, stage.kubectl, changed)
+    install(stage.cluster, stage.kubectl, changed, new_image=False)
     header = stage.kubectl("get", "oomforecasts").splitlines()[0]
     assert "WHO-DIES" in header
     assert forecasts().keys() == before.keys()
@@ -66,7 +66,7 @@ def test_an_upgrade_of_the_chart_changes_a_crd_and_keeps_what_is_there(stage: St
         "newer forecasts of every node",
         lambda: all(status["sampledAt"] > samples[uid] for uid, status in forecasts().items()),
     )
-    install(stage.cluster, stage.kubectl)
+    install(stage.cluster, stage.kubectl, new_image=False)
     assert "WHO-DIES" not in stage.kubectl("get", "oomforecasts").splitlines()[0]
 
 
