@@ -18,8 +18,8 @@ pytestmark = pytest.mark.timeout(1800)
 @pytest.fixture
 def source(
     cluster: Provider,
-    first_forecasts: float,
-    request: pytest.FixtureRequest,  # noqa: ARG001
+    first_forecasts: float,  # noqa: ARG001
+    request: pytest.FixtureRequest,
 ) -> Iterator[str]:
     """How agents know of kills."""
     name: str = request.param
