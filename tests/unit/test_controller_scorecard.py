@@ -280,9 +280,7 @@ def test_what_the_event_says(what: dict[str, object], note: str) -> None:
 
 def test_the_event_is_about_the_pod_and_related_to_the_warning() -> None:
     warned = kill(warning="shop/cart-0.abc")
-    body = kill_event(
-        warned, "note", subject=kills_subject(warned, NODE), node=NODE, instance="operator-0", now=NOW
-    )
+    body = kill_event(warned, "note", subject=kills_subject(warned, NODE), node=NODE).body("operator-0", NOW)
 
     assert body["regarding"] == {
         "apiVersion": "v1", "kind": "Pod", "name": "cart-0", "namespace": "shop", "uid": UID
@@ -294,9 +292,7 @@ def test_the_event_is_about_the_pod_and_related_to_the_warning() -> None:
 
 def test_a_kill_outside_pods_is_told_on_the_node() -> None:
     host = kill(pod="", pod_uid="")
-    body = kill_event(
-        host, "note", subject=kills_subject(host, NODE), node=NODE, instance="operator-0", now=NOW
-    )
+    body = kill_event(host, "note", subject=kills_subject(host, NODE), node=NODE).body("operator-0", NOW)
 
     assert (body["regarding"]["kind"], body["metadata"]["namespace"]) == ("Node", "default")
     assert body["related"] == body["regarding"]
