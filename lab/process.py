@@ -17,8 +17,8 @@ from lab.progress import tail, wait_until
 _KILL_AFTER_SECONDS = 15.0
 _STAT_STATE = 0
 _STAT_START_TIME = 19
-# They outlive this process; while it lives, it must not forget them or Python complains.
-_children: list["subprocess.Popen[bytes]"] = []
+# They may outlive this process; while both live, it must not forget them or Python complains.
+_children: set["subprocess.Popen[bytes]"] = set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Daemon:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        _children.append(process)
+        _children.add(process)
         record = {"pid": process.pid, "start": start_time(process.pid), "command": str(argv[0])}
         partial = self._record.with_suffix(".partial")
         partial.write_text(json.dumps(record))
@@ -62,7 +62,10 @@ class Daemon:
             pid, started = int(record["pid"]), record["start"]
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        return pid if started is not None and start_time(pid) == started else None
+        if started is not None and start_time(pid) == started:
+            return pid
+        _reap()
+        return None
 
     def stop(self) -> None:
         """End the process (SIGTERM, then SIGKILL after 15 s) and forget it; one that is gone is no error."""
@@ -89,6 +92,11 @@ class Daemon:
         """
         if self.pid() is None:
             raise LabError(f"{self.name} has ended; the end of {self.log}:\n{tail(self.log)}")
+
+
+def _reap() -> None:
+    """Let go of the children that have ended, so that no zombie is left of them."""
+    _children.difference_update([child for child in _children if child.poll() is not None])
 
 
 def start_time(pid: int) -> int | None:

@@ -653,7 +653,7 @@ def test_a_kill_is_scored_once_and_told_once_though_the_operator_is_killed_in_be
     (warning,) = shop.events("OOMRisk")
     kill = killed(shop, 1)
     shop.report(redis=490, kills=[kill])
-    eventually(lambda: "scorecard" in shop.status(), "the kill is scored")
+    eventually(lambda: bool(shop.status()["scorecard"].get("last")), "the kill is scored")
     assert not shop.status()["scorecard"]["last"][0]["announced"]
     operator.kill()
 

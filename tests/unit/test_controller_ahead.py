@@ -9,7 +9,7 @@ from oomsayer.api.forecast import OOMForecastStatus, TimeToOOM
 from oomsayer.controller.ahead import aged, moved, tell_again, time_to_oom
 from oomsayer.controller.forecast import forecast_domains, next_victim
 from oomsayer.controller.metrics import view
-from oomsayer.forecast.oomtime import OomTime, Sureness, Trend
+from oomsayer.forecast.oomtime import UNKNOWN, OomTime, Sureness, Trend
 from oomsayer.forecast.prospect import Prospect
 
 SURE = OomTime(Trend.GROWING, 240.0, 540.0)
@@ -31,6 +31,15 @@ def test_a_range_is_told_as_moments_and_in_words() -> None:
     }
     assert (told(MAYBE).text, told(MAYBE).latest) == (">4m", None)
     assert told(OomTime(Trend.STEADY)).text == "not growing"
+
+
+@pytest.mark.parametrize("time", [UNKNOWN, MAYBE.after(240), OomTime(Trend.GROWING, 0.9, None, Sureness.LOW)])
+def test_what_tells_nothing_is_called_unknown(time: OomTime) -> None:
+    assert told(time).text == "<unknown>"
+
+
+def test_what_comes_at_once_or_a_little_later_is_told() -> None:
+    assert told(SURE.after(240)).text == "0s-5m"
 
 
 def test_evidence_stands_with_the_doubts() -> None:

@@ -34,7 +34,7 @@ def test_a_pods_own_limit_is_the_pods_affair_and_the_nodes_is_the_nodes() -> Non
 
 
 def test_an_event_has_all_that_the_api_asks_for() -> None:
-    assert event(OWN, EventReason.RISK, "note", node=NODE, instance="operator-0", now=NOW) == {
+    assert event(OWN, EventReason.RISK, "note", node=NODE).body("operator-0", NOW) == {
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
         "metadata": {"name": event_name(OWN, EventReason.RISK, POD), "namespace": "shop"},
@@ -51,7 +51,7 @@ def test_an_event_has_all_that_the_api_asks_for() -> None:
 
 
 def test_events_about_nodes_go_to_the_namespace_default_and_endings_are_normal() -> None:
-    body = event(HOST, EventReason.RISK_ENDED, "note", node=NODE, instance="i" * 200, now=NOW)
+    body = event(HOST, EventReason.RISK_ENDED, "note", node=NODE).body("i" * 200, NOW)
     assert (body["metadata"]["namespace"], body["type"]) == ("default", "Normal")
     assert len(body["reportingInstance"]) == 128
     assert "related" not in body
@@ -80,28 +80,28 @@ def test_the_longest_name_of_an_object_leaves_room_for_the_events() -> None:
     assert len(event_name(OWN, EventReason.RISK, Subject("Pod", "p" * 253, "shop"))) <= 253
 
 
-def bodies(name: str) -> dict[str, dict[str, str]]:
-    return {"regarding": {"kind": "Pod", "namespace": "shop", "name": name}}
+def pod(name: str) -> Subject:
+    return Subject("Pod", name, "shop")
 
 
 def test_one_object_gets_a_burst_and_then_one_in_a_while() -> None:
     budget = EventBudget()
-    assert [budget.wait(bodies("a"), 0.0) for _ in range(OBJECT_BURST)] == [0.0] * OBJECT_BURST
-    assert budget.wait(bodies("a"), 0.0) == OBJECT_SECONDS
-    assert budget.wait(bodies("b"), 0.0) == 0.0
-    assert budget.wait(bodies("a"), OBJECT_SECONDS) == 0.0
-    assert budget.wait(bodies("a"), OBJECT_SECONDS) == OBJECT_SECONDS
+    assert [budget.wait(pod("a"), 0.0) for _ in range(OBJECT_BURST)] == [0.0] * OBJECT_BURST
+    assert budget.wait(pod("a"), 0.0) == OBJECT_SECONDS
+    assert budget.wait(pod("b"), 0.0) == 0.0
+    assert budget.wait(pod("a"), OBJECT_SECONDS) == 0.0
+    assert budget.wait(pod("a"), OBJECT_SECONDS) == OBJECT_SECONDS
 
 
 def test_the_cluster_gets_no_more_than_its_burst_either() -> None:
     budget = EventBudget()
-    waits = [budget.wait(bodies(str(n)), 0.0) for n in range(CLUSTER_BURST + 1)]
+    waits = [budget.wait(pod(str(n)), 0.0) for n in range(CLUSTER_BURST + 1)]
     assert waits[-2:] == [0.0, 1.0]
 
 
 def test_the_budget_forgets_objects_that_have_been_quiet() -> None:
     budget = EventBudget()
     for n in range(50):
-        budget.wait(bodies(str(n)), 0.0)
-    budget.wait(bodies("late"), OBJECT_BURST * OBJECT_SECONDS + 1)
+        budget.wait(pod(str(n)), 0.0)
+    budget.wait(pod("late"), OBJECT_BURST * OBJECT_SECONDS + 1)
     assert len(budget.objects) == 1

@@ -261,7 +261,7 @@ def test_an_events_name_follows_from_pod_reason_and_beginning() -> None:
 
     def name(why: EventReason, minutes: int) -> str:
         since = NOW + timedelta(minutes=minutes)
-        body = eviction_event(pod, why, "note", since=since, node=host, instance="i", now=LATER)
+        body = eviction_event(pod, why, "note", since=since, node=host).body("i", LATER)
         assert body["related"] == host.reference()
         found: str = body["metadata"]["name"]
         return found

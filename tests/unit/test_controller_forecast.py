@@ -46,7 +46,7 @@ def test_next_is_the_domain_with_the_least_room_for_its_size() -> None:
         container_id="b" * 64,
         headroom_bytes=224 * MI,
         headroom="224Mi",
-        time_to_oom=TimeToOOM(trend="unknown", text="unknown", confidence="low"),
+        time_to_oom=TimeToOOM(trend="unknown", text="<unknown>", confidence="low"),
         margin="134Mi",
         confidence=ConfidenceLevel.HIGH,
     )

@@ -107,6 +107,18 @@ def test_a_name_that_is_not_there_is_asked_for_more_and_more_seldom() -> None:
     assert found.settled(owner(REDIS))
 
 
+def test_a_pod_that_is_gone_keeps_its_name_while_it_is_asked_for() -> None:
+    api, clock = Api(), [0.0]
+    api.pods = [pod("cart-0", UID, containers={REDIS_ID: "redis"})]
+    names = PodNames(cast("ApiServer", api), lambda: clock[0])
+    asyncio.run(names.names("n1", {owner(REDIS)}))
+    api.pods = []
+    found, retry = asyncio.run(names.names("n1", {owner(REDIS)}, anew=True))
+    assert (found.place(REDIS).container, retry) == ("redis", None)
+    found, _ = asyncio.run(names.names("n1", set()))
+    assert found.pods == {}
+
+
 def test_a_name_that_comes_late_is_found() -> None:
     api, clock = Api(), [0.0]
     names = PodNames(cast("ApiServer", api), lambda: clock[0])

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import pytest
-from tests.unit.controller_node import CART, NAMES, NOW, REDIS, REDIS_ID, UID, WEB
+from tests.unit.controller_node import BACKUP, CART, NAMES, NOW, POD, REDIS, REDIS_ID, UID, WEB
 
 from oomsayer.api.forecast import MAX_LAST_KILLS, Risk, Scorecard, ScoredKill
 from oomsayer.api.report import ReportedKill
@@ -121,6 +121,28 @@ def test_names_that_come_later_are_filled_in_until_the_event_is_written() -> Non
     assert late.last[0].pod == "shop/cart-0"
     assert scored(before=told).last[0].pod == ""
     assert pending(told) == []
+
+
+def test_a_name_that_was_known_stays_when_the_pod_is_gone() -> None:
+    known = scored(reported())
+    later = score(known, [reported()], (), Names(), node=NODE, now=NOW)
+
+    assert later.last[0].domain_name == "container shop/cart-0/redis"
+
+
+@pytest.mark.parametrize(
+    ("domain", "name"),
+    [
+        (REDIS, f"container {REDIS_ID[:12]} of pod {UID}"),
+        (POD, f"pod {UID}"),
+        (BACKUP, BACKUP),
+        ("/", "node"),
+    ],
+)
+def test_a_domain_whose_pod_was_never_known_is_called_by_its_uid(domain: str, name: str) -> None:
+    card = score(None, [reported(domain=domain)], (), Names(), node=NODE, now=NOW)
+
+    assert card.last[0].domain_name == name
 
 
 def test_the_exit_code_of_the_container_that_ended_is_taken_from_its_pod() -> None:
@@ -258,9 +280,7 @@ def test_what_the_event_says(what: dict[str, object], note: str) -> None:
 
 def test_the_event_is_about_the_pod_and_related_to_the_warning() -> None:
     warned = kill(warning="shop/cart-0.abc")
-    body = kill_event(
-        warned, "note", subject=kills_subject(warned, NODE), node=NODE, instance="operator-0", now=NOW
-    )
+    body = kill_event(warned, "note", subject=kills_subject(warned, NODE), node=NODE).body("operator-0", NOW)
 
     assert body["regarding"] == {
         "apiVersion": "v1", "kind": "Pod", "name": "cart-0", "namespace": "shop", "uid": UID
@@ -272,9 +292,7 @@ def test_the_event_is_about_the_pod_and_related_to_the_warning() -> None:
 
 def test_a_kill_outside_pods_is_told_on_the_node() -> None:
     host = kill(pod="", pod_uid="")
-    body = kill_event(
-        host, "note", subject=kills_subject(host, NODE), node=NODE, instance="operator-0", now=NOW
-    )
+    body = kill_event(host, "note", subject=kills_subject(host, NODE), node=NODE).body("operator-0", NOW)
 
     assert (body["regarding"]["kind"], body["metadata"]["namespace"]) == ("Node", "default")
     assert body["related"] == body["regarding"]

@@ -46,6 +46,12 @@ def test_growth_tells_when() -> None:
     )
 
 
+def test_a_range_from_now_to_never_is_not_told() -> None:
+    jump = {REDIS: replace(leak(400, 20), low=0, high=1 << 40)}
+    told = risk_note(at(REDIS, node(redis=400), growths=jump), node(redis=400), NAMES, "n1")
+    assert "in container shop/cart-0/redis kills redis" in told
+
+
 def test_memory_decides_and_others_die_along() -> None:
     assert note(WEB, node(web=1000)) == (
         "With 24Mi of 1Gi left, the next OOM in container shop/cart-0/web kills nginx "

@@ -32,6 +32,7 @@ def test_a_daemon_runs_until_it_is_stopped(tmp_path: Path) -> None:
     daemon.stop()
     assert daemon.pid() is None
     assert start_time(pid) is None
+    assert not Path(f"/proc/{pid}").exists(), "a zombie"
     daemon.stop()
 
 

@@ -18,6 +18,8 @@ from oomsayer.kernel.oomscan import oom_reports
 
 EXAMPLES = int(os.environ.get("OOMSAYER_FUZZ_EXAMPLES", "100"))
 """How far to search: 100000 takes long."""
+pytestmark = pytest.mark.timeout(120 + EXAMPLES // 5)
+"""Seconds: as long as any other test, and a fifth of one for each example, on a busy machine."""
 SAMPLES = [
     Text(
         (Row(100, "big", 90_000), Row(200, "small", 400, adj=500)), (100,), style=style, kernel=kernel, **more

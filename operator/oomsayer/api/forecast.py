@@ -73,7 +73,8 @@ class TimeToOOM(Model):
         default=None, description="At the latest; left out where it may as well never come."
     )
     text: Human = Field(
-        default="", description='For people, as it was when this was written: "4m-9m", ">40m", "not growing".'
+        default="",
+        description='For people, as it was when written: "4m-9m", ">40m", "not growing", "<unknown>".',
     )
     confidence: Literal["high", "low"] = Field(description="Whether the range can be relied on.")
     because: tuple[Sentence, ...] = Field(

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from oomsayer.api.duration import short_span
 from oomsayer.api.forecast import TimeToOOM
+from oomsayer.forecast.oomtime import OomTime, Trend
 from oomsayer.forecast.prospect import Prospect
 
 _REASONS_SHOWN = 16
@@ -22,12 +23,11 @@ def aged(ahead: Mapping[str, Prospect], seconds: float) -> dict[str, Prospect]:
 def time_to_oom(prospect: Prospect, now: datetime) -> TimeToOOM:
     """What a forecast says that is written now."""
     time = prospect.time
-    text = time.trend.value if time.earliest is None else short_span(time.earliest, time.latest)
     return TimeToOOM(
         trend=time.trend.value,
         earliest=_moment(time.earliest, now),
         latest=_moment(time.latest, now),
-        text=text,
+        text=_text(time),
         confidence=time.sureness.value,
         because=(*time.doubts, *prospect.evidence)[:_REASONS_SHOWN],
     )
@@ -53,6 +53,12 @@ def tell_again(ahead: Mapping[str, Prospect]) -> float | None:
     """Seconds until what is told of the soonest OOM is out of date, None where none is on its way."""
     soonest = min((p.time.earliest for p in ahead.values() if p.time.earliest is not None), default=None)
     return None if soonest is None else max(soonest * _TELL_AGAIN_SHARE, _SOONEST_SECONDS)
+
+
+def _text(time: OomTime) -> str:
+    if time.trend is Trend.UNKNOWN or time.open:
+        return "<unknown>"
+    return time.trend.value if time.earliest is None else short_span(time.earliest, time.latest)
 
 
 def _moment(seconds: float | None, now: datetime) -> datetime | None:

@@ -1,11 +1,10 @@
-"""Events about risks: where each goes, what it is called, and how many there may be. Pure.
+"""Events: where each goes, what it is called, what it holds, and how many there may be. Pure.
 
-The name of an Event is worked out from the risk alone. Writing it again, after a restart or by a second
-operator, is refused by the API server as existing already, and so nothing is announced twice.
+The name of an Event is worked out from what it announces alone. Writing it again, after a restart or by a
+second operator, is refused by the API server as existing already, and so nothing is announced twice.
 """
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -25,6 +24,7 @@ OBJECT_BURST, OBJECT_SECONDS = 10, 300.0
 CLUSTER_BURST, CLUSTER_SECONDS = 200, 1.0
 """The same for all objects together."""
 
+_EVENTS_API = "events.k8s.io/v1"
 _NAME_CHARACTERS = 230
 _INSTANCE_CHARACTERS = 128
 
@@ -37,6 +37,7 @@ class Subject:
     name: str
     namespace: str = ""
     uid: str = ""
+    api_version: str = "v1"
 
     @property
     def event_namespace(self) -> str:
@@ -46,7 +47,45 @@ class Subject:
     def reference(self) -> dict[str, str]:
         """As the API writes it."""
         fields = {"kind": self.kind, "name": self.name, "namespace": self.namespace, "uid": self.uid}
-        return {"apiVersion": "v1", **{k: v for k, v in fields.items() if v}}
+        return {"apiVersion": self.api_version, **{k: v for k, v in fields.items() if v}}
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What one Event says, whoever writes it and whenever.
+
+    Attributes:
+        name: worked out from what it announces.
+        why: its reason.
+        note: its text.
+        regarding: what it is about; it lives in that object's namespace.
+        related: what else it has to do with.
+    """
+
+    name: str
+    why: EventReason
+    note: str
+    regarding: Subject
+    related: Subject | None = None
+
+    def body(self, instance: str, now: datetime) -> dict[str, Any]:
+        """As an events.k8s.io/v1 Event that the operator `instance` writes now."""
+        body: dict[str, Any] = {
+            "apiVersion": _EVENTS_API,
+            "kind": "Event",
+            "metadata": {"name": self.name, "namespace": self.regarding.event_namespace},
+            "eventTime": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            "type": "Normal" if self.why is EventReason.RISK_ENDED else "Warning",
+            "reason": self.why.value,
+            "action": EVENT_ACTION,
+            "note": self.note,
+            "regarding": self.regarding.reference(),
+            "reportingController": REPORTING_CONTROLLER,
+            "reportingInstance": instance[:_INSTANCE_CHARACTERS],
+        }
+        if self.related is not None:
+            body["related"] = self.related.reference()
+        return body
 
 
 def pod_subject(risk: Risk) -> Subject | None:
@@ -81,92 +120,32 @@ def event_name(risk: Risk, why: EventReason, subject: Subject) -> str:
     """The name of the Event about one risk, the same whenever and wherever it is worked out."""
     k = key(risk)
     span = int(risk.since.timestamp()) // SAME_RISK_SECONDS
-    return _name(subject, k.scope, k.pod_uid, k.container, k.host, why, str(span))
+    parts = (k.scope, k.pod_uid, k.container, k.host, why, str(span))
+    return _name(subject, subject.kind, subject.name, *parts)
 
 
-def event(
-    risk: Risk, why: EventReason, note: str, *, node: Subject, instance: str, now: datetime
-) -> dict[str, Any]:
+def event(risk: Risk, why: EventReason, note: str, *, node: Subject) -> Event:
     """The Event about a risk."""
     regarding, related = subjects(risk, node)
-    name = event_name(risk, why, regarding)
-    return _event(name, why, note, regarding=regarding, related=related, instance=instance, now=now)
+    return Event(event_name(risk, why, regarding), why, note, regarding, related)
 
 
-def eviction_event(
-    pod: Subject, why: EventReason, note: str, *, since: datetime, node: Subject, instance: str, now: datetime
-) -> dict[str, Any]:
+def eviction_event(pod: Subject, why: EventReason, note: str, *, since: datetime, node: Subject) -> Event:
     """The Event about a pod of a node that is near its eviction since `since`."""
     span = int(since.timestamp()) // SAME_RISK_SECONDS
-    name = _name(pod, pod.uid, why, str(span))
-    return _event(name, why, note, regarding=pod, related=node, instance=instance, now=now)
+    return Event(_name(pod, pod.kind, pod.name, pod.uid, why, str(span)), why, note, pod, node)
+
+
+def kill_event(kill: ScoredKill, note: str, *, subject: Subject, node: Subject) -> Event:
+    """The Event about a kill, related to the Event that had warned of it, else to the node."""
+    namespace, slash, warning = kill.warning.partition("/")
+    related = Subject("Event", warning, namespace, api_version=_EVENTS_API) if slash else node
+    return Event(_name(subject, node.name, kill.id), EventReason.KILL, note, subject, related)
 
 
 def _name(subject: Subject, *parts: str) -> str:
-    text = "\0".join((subject.kind, subject.name, *parts))
-    return f"{subject.name[:_NAME_CHARACTERS]}.{hashlib.sha256(text.encode()).hexdigest()[:16]}"
-
-
-def _event(
-    name: str,
-    why: EventReason,
-    note: str,
-    *,
-    regarding: Subject,
-    related: Subject | None,
-    instance: str,
-    now: datetime,
-) -> dict[str, Any]:
-    """An events.k8s.io/v1 Event."""
-    body: dict[str, Any] = {
-        "apiVersion": "events.k8s.io/v1",
-        "kind": "Event",
-        "metadata": {"name": name, "namespace": regarding.event_namespace},
-        "eventTime": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-        "type": "Normal" if why is EventReason.RISK_ENDED else "Warning",
-        "reason": why.value,
-        "action": EVENT_ACTION,
-        "note": note,
-        "regarding": regarding.reference(),
-        "reportingController": REPORTING_CONTROLLER,
-        "reportingInstance": instance[:_INSTANCE_CHARACTERS],
-    }
-    if related is not None:
-        body["related"] = related.reference()
-    return body
-
-
-def kill_event(
-    kill: ScoredKill, note: str, *, subject: Subject, node: Subject, instance: str, now: datetime
-) -> dict[str, Any]:
-    """The Event about a kill, related to the Event that had warned of it, else to the node."""
-    digest = hashlib.sha256(f"{node.name}\0{kill.id}".encode()).hexdigest()[:16]
-    namespace, slash, warning = kill.warning.partition("/")
-    related = node.reference()
-    if slash:
-        related = {
-            "apiVersion": "events.k8s.io/v1",
-            "kind": "Event",
-            "namespace": namespace,
-            "name": warning,
-        }
-    return {
-        "apiVersion": "events.k8s.io/v1",
-        "kind": "Event",
-        "metadata": {
-            "name": f"{subject.name[:_NAME_CHARACTERS]}.{digest}",
-            "namespace": subject.event_namespace,
-        },
-        "eventTime": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-        "type": "Warning",
-        "reason": EventReason.KILL.value,
-        "action": EVENT_ACTION,
-        "note": note,
-        "regarding": subject.reference(),
-        "related": related,
-        "reportingController": REPORTING_CONTROLLER,
-        "reportingInstance": instance[:_INSTANCE_CHARACTERS],
-    }
+    digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+    return f"{subject.name[:_NAME_CHARACTERS]}.{digest}"
 
 
 @dataclass(slots=True)
@@ -185,9 +164,10 @@ class EventBudget:
     objects: dict[str, _Bucket] = field(default_factory=dict)
     cluster: _Bucket = field(default_factory=lambda: _Bucket(CLUSTER_BURST, 0.0))
 
-    def wait(self, body: Mapping[str, Any], now: float) -> float:
-        """Seconds until this Event may be written; 0 takes it from the budget."""
-        bucket = self.objects.setdefault(_subject_of(body), _Bucket(OBJECT_BURST, now))
+    def wait(self, regarding: Subject, now: float) -> float:
+        """Seconds until an Event about this object may be written; 0 takes it from the budget."""
+        name = f"{regarding.kind}/{regarding.namespace}/{regarding.name}"
+        bucket = self.objects.setdefault(name, _Bucket(OBJECT_BURST, now))
         _fill(bucket, OBJECT_BURST, OBJECT_SECONDS, now)
         _fill(self.cluster, CLUSTER_BURST, CLUSTER_SECONDS, now)
         wait = max(_missing(bucket, OBJECT_SECONDS), _missing(self.cluster, CLUSTER_SECONDS))
@@ -201,11 +181,6 @@ class EventBudget:
         idle = OBJECT_BURST * OBJECT_SECONDS
         for name in [n for n, b in self.objects.items() if now - b.filled_at > idle]:
             del self.objects[name]
-
-
-def _subject_of(body: Mapping[str, Any]) -> str:
-    regarding = body["regarding"]
-    return f"{regarding['kind']}/{regarding.get('namespace', '')}/{regarding['name']}"
 
 
 def _fill(bucket: _Bucket, burst: int, seconds: float, now: float) -> None:

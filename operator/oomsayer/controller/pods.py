@@ -61,7 +61,8 @@ class PodNames:
         old = known.listed_at is not None and now - known.listed_at >= RENEW_SECONDS
         looks = any(whose not in known.misses or known.misses[whose].next_at <= now for whose in missing)
         if anew or old or looks:
-            known.pods = await self._list(node)
+            # A pod that is gone keeps its name for as long as something is told of it.
+            known.pods |= await self._list(node)
             known.listed_at = now
             missing = _missing(known, owners)
             known.misses = {whose: _looked_up(known.misses.get(whose), now) for whose in missing}

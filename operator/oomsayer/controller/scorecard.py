@@ -236,9 +236,23 @@ def _named(kill: ScoredKill, names: Names) -> ScoredKill:
             ending = place.pod.endings.get(place.container_id)
             update["exit_code"] = ending.exit_code if ending else None
     if kill.domain is not None:
-        kind = DomainKind.NODE if kill.domain == ROOT else DomainKind.MEMCG
-        update["domain_name"] = names.domain(Domain(kind, kill.domain, 1))[1]
+        update["domain_name"] = _domain_name(kill.domain, names) or kill.domain_name or _unnamed(kill.domain)
     return kill.model_copy(update=update)
+
+
+def _domain_name(path: str, names: Names) -> str:
+    """What people call the domain, "" where that is not known now."""
+    kind, name = names.domain(Domain(DomainKind.NODE if path == ROOT else DomainKind.MEMCG, path, 1))
+    return "" if kind == "cgroup" else name
+
+
+def _unnamed(path: str) -> str:
+    """What to call a domain whose pod the API does not know, or that is in no pod."""
+    whose = owner(path)
+    if whose.pod_uid is None:
+        return path
+    pod = f"pod {whose.pod_uid}"
+    return pod if whose.container_id is None else f"container {whose.container_id[:12]} of {pod}"
 
 
 def _warning(kill: ScoredKill, warnings: Iterable[Risk]) -> Risk | None:

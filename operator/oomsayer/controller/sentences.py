@@ -127,7 +127,7 @@ def _room(outlook: Outlook) -> str:
 
 def _when(outlook: Outlook) -> str:
     time = outlook.time
-    if time.earliest is None:
+    if time.earliest is None or time.open:
         return ""
     sure = "" if time.sureness is Sureness.HIGH else ", with low confidence"
     return f" (at the present growth {span(time.earliest, time.latest)}{sure})"

@@ -19,6 +19,7 @@ from oomsayer.controller.ahead import moved
 REFRESH = timedelta(minutes=15)
 """A forecast that says nothing new is written again after this, to show that it is alive."""
 
+_MESSAGE_CHARACTERS = 4096
 _NAMES_SHOWN = 3
 _FAR_SHARE = 1 / 8
 _NEAR_SHARE = 1 / 100
@@ -47,6 +48,18 @@ def condition(
             "reason": reason.value,
             "message": message,
         }
+    )
+
+
+def fresh(before: Iterable[StatusCondition], now: datetime) -> StatusCondition:
+    """The Ready condition of a fresh forecast."""
+    return condition(
+        Condition.READY,
+        holds=True,
+        reason=ConditionReason.FRESH,
+        message="the report is fresh and was understood",
+        before=before,
+        now=now,
     )
 
 
@@ -83,6 +96,35 @@ def history(trouble: str, before: Iterable[StatusCondition], now: datetime) -> S
     return condition(
         Condition.HISTORY, holds=not trouble, reason=reason, message=message, before=before, now=now
     )
+
+
+def unusable(
+    node: str,
+    before: OOMForecastStatus | None,
+    *,
+    reason: ConditionReason,
+    message: str,
+    now: datetime,
+) -> OOMForecastStatus:
+    """The forecast stays as it was, as the last that is known, and says why it is no longer renewed."""
+    base = before or OOMForecastStatus(node=node)
+    ready = condition(
+        Condition.READY,
+        holds=False,
+        reason=reason,
+        message=message[:_MESSAGE_CHARACTERS],
+        before=base.conditions,
+        now=now,
+    )
+    risky = condition(
+        Condition.AT_RISK,
+        holds=None,
+        reason=reason,
+        message="not known: see Ready",
+        before=base.conditions,
+        now=now,
+    )
+    return base.model_copy(update={"observed_at": now, "conditions": (ready, risky)})
 
 
 def document(part: Model) -> dict[str, Any]:

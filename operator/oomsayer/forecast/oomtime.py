@@ -53,6 +53,11 @@ class OomTime:
     sureness: Sureness = Sureness.HIGH
     doubts: tuple[str, ...] = ()
 
+    @property
+    def open(self) -> bool:
+        """Whether it may be any moment, or never: such a range tells nothing."""
+        return self.earliest is not None and self.earliest < 1 and self.latest is None
+
     def after(self, seconds: float) -> "OomTime":
         """The same so much later, without a newer sample."""
         if self.earliest is None:

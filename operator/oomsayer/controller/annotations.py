@@ -1,0 +1,77 @@
+"""The annotations of pods at risk."""
+
+from collections.abc import Iterable, Mapping
+
+from oomsayer.api.forecast import Risk
+from oomsayer.api.vocabulary import Annotation
+from oomsayer.controller.apiserver import ApiError, ApiServer
+from oomsayer.controller.events import pod_subject
+from oomsayer.controller.policy import Policies
+from oomsayer.controller.risk import Scope, rules_for, scope
+
+
+class Annotations:
+    """Annotates pods, and remembers how: what is as it should be is not written again."""
+
+    def __init__(self, api: ApiServer) -> None:
+        self._api = api
+        self._written: dict[str, Mapping[str, str | None]] = {}
+
+    def forget(self) -> None:
+        """Take nothing for written."""
+        self._written.clear()
+
+    async def annotate(self, current: Iterable[Risk], policies: Policies, problems: list[ApiError]) -> None:
+        """Annotate each pod at risk with the oldest of its risks, those of its own limits first."""
+        pressing: dict[str, Risk] = {}
+        for risk in sorted(current, key=lambda r: (scope(r.domain) is not Scope.POD, r.since)):
+            pressing.setdefault(risk.pod_uid, risk)
+        for risk in pressing.values():
+            try:
+                if _wanted(risk, policies):
+                    await self._put(risk, _told(risk))
+                else:
+                    await self.clear(risk)
+            except ApiError as error:
+                problems.append(error)
+
+    async def clear(self, risk: Risk) -> None:
+        """Take the annotations of a risk's pod away.
+
+        Raises:
+            ApiError: they are still there.
+        """
+        await self._put(risk, {})
+
+    async def _put(self, risk: Risk, values: Mapping[Annotation, str]) -> None:
+        pod = pod_subject(risk)
+        if pod is None:
+            return
+        wanted = {key.value: values.get(key) for key in Annotation}
+        if self._written.get(pod.uid) == wanted:
+            return
+        # The UID makes the API server refuse a new pod that has taken the old one's name.
+        body = {"metadata": {"uid": pod.uid, "annotations": wanted}}
+        try:
+            await self._api.patch(f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}", body)
+        except ApiError as error:
+            if not (error.not_found or error.another_object):
+                raise
+        if values:
+            self._written[pod.uid] = wanted
+        else:
+            self._written.pop(pod.uid, None)
+
+
+def _wanted(risk: Risk, policies: Policies) -> bool:
+    """Whether the policy of the pod's own namespace, and for a node-wide risk the node's too, says so."""
+    namespace = risk.pod.partition("/")[0]
+    return rules_for(risk, policies).annotations and policies.for_pod(namespace).annotations
+
+
+def _told(risk: Risk) -> dict[Annotation, str]:
+    return {
+        Annotation.RISK: risk.domain_name,
+        Annotation.VICTIM: f"{risk.container}/{risk.comm}" if risk.container else risk.comm,
+        Annotation.SINCE: risk.since.strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
