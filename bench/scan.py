@@ -107,7 +107,7 @@ def looker(*command: str | Path) -> Iterator[Callable[[str], float]]:
 
     By itself, so that no way of looking leaves its garbage to another.
     """
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - this file names them
 
         def look(letter: str) -> float:
             assert process.stdin is not None  # noqa: S101 - both are pipes

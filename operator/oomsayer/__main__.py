@@ -1,8 +1,6 @@
 """`python -m oomsayer` is `oomsayer`."""
 
-import contextlib
 import sys
-from pathlib import Path
 
 from oomsayer.cli.main import main
 
@@ -11,8 +9,12 @@ SERVICES = ("agent", "operator")
 
 def _take_name(command: str) -> None:
     """Let forecasts and `ps` show a service of ours by name (15 bytes of it) rather than as python3."""
-    with contextlib.suppress(OSError):
-        Path("/proc/self/comm").write_text(f"oomsayer-{command}", encoding="ascii")
+    # pathlib and contextlib take long to load, and every command waits for them.
+    try:
+        with open("/proc/self/comm", "w", encoding="ascii") as comm:  # noqa: PTH123 - see above
+            comm.write(f"oomsayer-{command}")
+    except OSError:
+        return
 
 
 if sys.argv[1:2] and sys.argv[1] in SERVICES:

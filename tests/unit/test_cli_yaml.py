@@ -2,7 +2,7 @@ import datetime as dt
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from oomsayer.cli.yaml import dump
@@ -18,6 +18,8 @@ keys = st.text(st.characters(exclude_categories=["Cs"]))
 values = st.recursive(scalars, lambda inner: st.lists(inner) | st.dictionaries(keys, inner), max_leaves=30)
 
 
+# No deadlines: how long an example takes depends on what else the machine does.
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(values)
 def test_a_yaml_reader_reads_what_was_written(value: object) -> None:
     assert yaml.safe_load(dump(value)) == value

@@ -1,7 +1,7 @@
 """Quantities for people, in the units of Kubernetes."""
 
 _UNITS = ("", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei")
-_STEP = 1024
+_STEP_BITS = 10
 _WHOLE_FROM = 10
 
 
@@ -11,10 +11,7 @@ def binary(count: int) -> str:
     Rounded down to what tells quantities apart: one decimal below 10 of a unit, none above.
     """
     sign, rest = ("-", -count) if count < 0 else ("", count)
-    power = 0
-    while power + 1 < len(_UNITS) and rest >= _STEP ** (power + 1):
-        power += 1
-    tenths = rest * 10 // _STEP**power
-    whole, tenth = divmod(tenths, 10)
+    power = min(max(rest.bit_length() - 1, 0) // _STEP_BITS, len(_UNITS) - 1)
+    whole, tenth = divmod(rest * 10 >> power * _STEP_BITS, 10)
     fraction = f".{tenth}" if power and tenth and whole < _WHOLE_FROM else ""
     return f"{sign}{whole}{fraction}{_UNITS[power]}"

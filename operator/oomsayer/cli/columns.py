@@ -1,7 +1,6 @@
 """Tables in kubectl's manner: columns two spaces apart, as wide as their widest cell, without lines."""
 
 from collections.abc import Collection, Iterator, Sequence
-from operator import itemgetter
 
 from oomsayer.cli.text import width
 
@@ -16,19 +15,16 @@ def aligned(rows: Sequence[Sequence[str]], right: Collection[str]) -> Iterator[s
         right: headings of the columns that hold numbers, which end at the same column.
     """
     widths = column_widths(rows)
+    sides = [head in right for head in rows[0]]
     for row in rows:
-        cells = (
-            _padded(cell, room, right=head in right)
-            for cell, room, head in zip(row, widths, rows[0], strict=True)
-        )
-        yield GAP.join(cells).rstrip()
+        yield GAP.join(map(_padded, row, widths, sides)).rstrip()
 
 
 def column_widths(rows: Sequence[Sequence[str]]) -> list[int]:
     """How many columns of the terminal each column of a table takes."""
-    return [max(map(width, map(itemgetter(column), rows))) for column in range(len(rows[0]))]
+    return [max(map(width, column)) for column in zip(*rows, strict=True)]
 
 
-def _padded(cell: str, room: int, *, right: bool) -> str:
+def _padded(cell: str, room: int, right: bool) -> str:  # noqa: FBT001 - map() passes it by place
     padding = " " * (room - width(cell))
     return padding + cell if right else cell + padding

@@ -17,6 +17,7 @@ class Command(Protocol):
     run: Callable[[Namespace], int]
 
 
+_PROGRAM = "oomsayer"
 _COMMANDS = {
     "node": ("oomsayer.cli.node", "say whom an OOM on this machine would kill"),
     "explain": ("oomsayer.cli.explain", "say why the OOM killer took whom a kernel log says it took"),
@@ -40,9 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     _accept_any_text()
     try:
-        command, parser = _parser(words)
-        args = parser.parse_args(words)
-        status = command.run(args) if command else _help(parser)
+        command, args = _parse(words)
+        status = command.run(args) if command else 0
         sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read has enough. Python flushes once more at exit: let that go nowhere.
@@ -53,24 +53,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
-def _parser(words: Sequence[str]) -> tuple[Command | None, ArgumentParser]:
-    """The parser for these words, and the command they name: only that one is imported."""
+def _parse(words: Sequence[str]) -> tuple[Command | None, Namespace]:
+    """The command that these words name, and its arguments; only that one is imported, and has a parser."""
+    if not words or words[0] not in _COMMANDS:
+        overview = _overview()
+        overview.parse_args(words)
+        overview.print_help()
+        return None, Namespace()
+    name = words[0]
+    module, summary = _COMMANDS[name]
+    command = _load(name, module)
+    parser = ArgumentParser(prog=f"{_PROGRAM} {name}", description=f"{summary[0].upper()}{summary[1:]}.")
+    command.add_arguments(parser)
+    return command, parser.parse_args(words[1:])
+
+
+def _overview() -> ArgumentParser:
+    """What there is: takes any command, and refuses what is none."""
     parser = ArgumentParser(
-        prog="oomsayer",
+        prog=_PROGRAM,
         description="Says which process, container and pod the Linux OOM killer takes next, and why.",
     )
-    parser.add_argument("--version", action="version", version=f"oomsayer {__version__}")
-    subparsers = parser.add_subparsers(prog=parser.prog, title="commands", dest="command", metavar="COMMAND")
-    named = next((word for word in words if not word.startswith("-")), None)
-    command: Command | None = None
-    for name, (module, summary) in _COMMANDS.items():
-        subparser = subparsers.add_parser(
-            name, help=summary, description=f"{summary[0].upper()}{summary[1:]}."
-        )
-        if name == named:
-            command = _load(name, module)
-            command.add_arguments(subparser)
-    return command, parser
+    parser.add_argument("--version", action="version", version=f"{_PROGRAM} {__version__}")
+    commands = parser.add_subparsers(prog=_PROGRAM, title="commands", dest="command", metavar="COMMAND")
+    for name, (_, summary) in _COMMANDS.items():
+        commands.add_parser(name, help=summary)
+    return parser
 
 
 def _load(name: str, module: str) -> Command:
@@ -83,11 +91,6 @@ def _load(name: str, module: str) -> Command:
             what = f"`oomsayer {name}` needs {error.name}, which is not installed"
         extra = "operator" if name == "operator" else "cli"
         raise SystemExit(f"oomsayer: {what}: install with pip install 'oomsayer[{extra}]'") from error
-
-
-def _help(parser: ArgumentParser) -> int:
-    parser.print_help()
-    return 0
 
 
 def _accept_any_text() -> None:

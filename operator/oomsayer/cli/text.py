@@ -41,12 +41,14 @@ def shortened(text: str, columns: int) -> str:
     """Text of at most so many columns: the middle gives way, since names differ at their ends."""
     if width(text) <= columns:
         return text
-    head, tail = text[: max(columns // 3, 1)], text[::-1]
+    head = text[: max(columns // 3, 1)]
+    if text.isascii():
+        return head + _ELLIPSIS + text[len(text) - (columns - len(head) - 1) :]
     while width(head) > columns // 3 + 1:
         head = head[:-1]
     room = columns - width(head) - 1
     end = ""
-    for c in tail:
+    for c in text[::-1]:
         if width(end) + _columns(c) > room:
             break
         end = c + end

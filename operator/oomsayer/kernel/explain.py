@@ -208,13 +208,13 @@ def _alternatives(
             why=f"the kernel's release is not printed: the rules of {era.releases} give the kernel's choice",
         )
     release = report.kernel or ""
-    if not reading.era.signed and _VENDOR.match(release):
+    if not reading.era.signed and re.match(_VENDOR, release):
         yield reading._replace(
             era=replace(reading.era, signed=True),
             why="signed badness (5.9), which stable 5.4.144 and vendors brought to older kernels, gives the "
             f"kernel's choice: {release} does not show whether it has it",
         )
-    if reading.era.signed and _VENDOR.match(release):
+    if reading.era.signed and re.match(_VENDOR, release):
         yield reading._replace(
             era=replace(reading.era, signed=False),
             why="unsigned badness (before 5.9) gives the kernel's choice: "
@@ -235,7 +235,7 @@ def _alternatives(
             )
 
 
-_VENDOR = re.compile(r"5\.4\.0-\d|4\.18\.0-\d+.*\.el8|5\.[3-8]\.\d+-\d{3,}")
+_VENDOR = r"5\.4\.0-\d|4\.18\.0-\d+.*\.el8|5\.[3-8]\.\d+-\d{3,}"
 """Releases of vendors whose own number hides which fixes they carry."""
 
 

@@ -7,7 +7,6 @@ as it is.
 Source: dmesg(1), journalctl(1), Documentation/ABI/testing/dev-kmsg, RFC 3164, RFC 5424, the CRI's log format.
 """
 
-import json
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -31,7 +30,7 @@ class LogLine(NamedTuple):
     text: str
 
 
-_ANSI = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|[@-Z\\^_])")
+_ANSI = r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|[@-Z\\^_])"
 _TAG = (
     r"(?:(?P<host_date>[^\s:\[\]\"{}]{1,255}) [\w./()-]{1,64}(?:\[\d{1,10}\])?: ?"
     r"|kernel(?:\[\d{1,10}\])?: ?)"
@@ -49,7 +48,7 @@ _FACILITY = (
     r"(?P<facility>(?:kern|user|daemon|syslog|local\d) *: *"
     r"(?:emerg|alert|crit|err|error|warn|warning|notice|info|debug) *: ?)"
 )
-_PREFIX = re.compile(
+_PREFIX = (
     r"[ \t]{0,80}(?:"
     + "|".join(
         (
@@ -69,7 +68,7 @@ _PREFIX = re.compile(
     )
     + ")"
 )
-_PRETTY = re.compile(
+_PRETTY = (
     r"\s*\"(?:MESSAGE|message|textPayload|log|msg|LogMessage|SyslogMessage|@message)\"\s*:\s*"
     r"(\"(?:[^\"\\]|\\.)*\")\s*,?\s*$"
 )
@@ -103,7 +102,7 @@ def log_lines(raw: str) -> Iterator[LogLine]:
     """The kernel's messages in one line of a log: several where a JSON record holds a text of many lines."""
     line = raw.strip("\r\n\x00\ufeff")
     if "\x1b" in line:
-        line = _ANSI.sub("", line)
+        line = re.sub(_ANSI, "", line)
     yield from _unwrapped(line, "", None, 0)
 
 
@@ -127,8 +126,9 @@ def _peeled(line: str, source: str, seconds: float | None) -> LogLine:
     """A line without the prefixes that are known, at most so many."""
     at = 0
     way, host = "", ""
+    prefix = re.compile(_PREFIX)
     for _ in range(_MOST_PREFIXES):
-        match = _PREFIX.match(line, at)
+        match = prefix.match(line, at)
         if match is None:
             break
         at = match.end()
@@ -162,14 +162,18 @@ _WAYS = {
 def _json_record(text: str) -> tuple[str, str, float | None] | None:
     """Message, host and seconds since boot of a line that is a JSON record; None for any other line."""
     if text.startswith("{"):
+        import json  # noqa: PLC0415 - few logs need it
+
         try:
             record = json.loads(text.rstrip().rstrip(","))
         except (ValueError, RecursionError):
             return None
         return _record(record)
     if '"' in text:
-        pretty = _PRETTY.match(text)
+        pretty = re.match(_PRETTY, text)
         if pretty:
+            import json  # noqa: PLC0415 - likewise
+
             try:
                 return str(json.loads(pretty[1])), "", None
             except ValueError:

@@ -12,6 +12,7 @@ import re
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import ClassVar, NamedTuple, TypeAlias
 
 from oomsayer.kernel.logline import LogLine, log_lines
@@ -64,6 +65,10 @@ class TaskRow(NamedTuple):
     swap_pages: int | None
     pgtables: int
     total_vm: int
+
+
+# Of a ready tuple: a call of the class goes through Python, and there is one for each row.
+_new_row = partial(tuple.__new__, TaskRow)
 
 
 class Killed(NamedTuple):
@@ -192,66 +197,67 @@ class OomReport:
         return row or next((row for row in self.rows.values() if row.tgid == pid), None)
 
 
-_HEADER = re.compile(
+# The patterns are text: re compiles each when it is first needed, and a log needs few of them.
+_HEADER = (
     r"^(?P<comm>.*?) invoked oom-killer"
     r"(?:: gfp_mask=0x[0-9a-f]+(?:\([^)]*\))?)?(?:, nodemask=(?P<nodemask>\(null\)|[\d,-]*))?"
     r"(?:,\s+order=(?P<order>-?\d{1,4}))?(?:, oom_score_adj=(?P<adj>-?\d{1,5}))?"
 )
-_RELEASE = re.compile(r"(?:Not tainted|Tainted:[^#]*?)\s+(\d{1,3}\.\d{1,4}\S*)\s*(?:#|$)")
-_BOOT = re.compile(r"Linux version (\d{1,3}\.\d{1,4}\S*) ")
-_CPU = re.compile(r"CPU: (\d{1,6}) (UID: \d+ )?PID: ")
-_CPUSET = re.compile(r" cpuset=(?P<cpuset>.*) mems_allowed=(?P<mems>[\d,-]*)\s*$")
-_SUMMARY = re.compile(r"oom-kill:constraint=CONSTRAINT_(\w+)")
-_SUMMARY_END = re.compile(r",pid=(\d{1,10}),uid=(\d{1,10})\s*$")
+_RELEASE = r"(?:Not tainted|Tainted:[^#]*?)\s+(\d{1,3}\.\d{1,4}\S*)\s*(?:#|$)"
+_BOOT = r"Linux version (\d{1,3}\.\d{1,4}\S*) "
+_CPU = r"CPU: (\d{1,6}) (UID: \d+ )?PID: "
+_CPUSET = r" cpuset=(?P<cpuset>.*) mems_allowed=(?P<mems>[\d,-]*)\s*$"
+_SUMMARY = r"oom-kill:constraint=CONSTRAINT_(\w+)"
+_SUMMARY_END = r",pid=(\d{1,10}),uid=(\d{1,10})\s*$"
 _LONGEST_COMM = 15
 _LONGEST_ESCAPED_COMM = 60
 """A name has at most 15 bytes, each printed as at most four characters; the patterns allow 64."""
-_CHOSEN = re.compile(r"Kill process (\d{1,10}) \((.{0,64})\) score (\d{1,20}) or sacrifice child")
-_SHARING = re.compile(r"Kill process (\d{1,10}) \((.{0,64})\) sharing same memory")
-_KILLED = re.compile(
+_CHOSEN = r"Kill process (\d{1,10}) \((.{0,64})\) score (\d{1,20}) or sacrifice child"
+_SHARING = r"Kill process (\d{1,10}) \((.{0,64})\) sharing same memory"
+_KILLED = (
     r"Killed process (?P<pid>\d{1,10})(?:, UID:? ?\d+,?)? \((?P<comm>.{0,64})\)(?:,? UID:? \d{1,10},?)?"
     r"(?:,? total-vm:(?P<vm>\d{1,18})kB, anon-rss:(?P<anon>\d{1,18})kB, file-rss:(?P<file>\d{1,18})kB"
     r"(?:, shmem-rss:(?P<shmem>\d{1,18})kB)?(?P<tail>, UID:\d+ pgtables:\d+kB oom_score_adj:-?\d+)?)?"
 )
-_REASON = re.compile(r"of [mM]emory(?: \(\w+\))?: $")
-_GROUP = re.compile(r"Tasks in (/.*) are going to be killed due to memory\.oom\.group set")
-_TASK_IN = re.compile(r"Task in (?P<memcg>/.*) killed as a result of limit of (?P<domain>/.*?)\s*$")
-_LIMIT_OF = re.compile(r"Memory limit reached of cgroup (/.*?)\s*$")
-_STATS = re.compile(r"Memory cgroup stats for (/.*?):(?: |$)")
-_COUNTER = re.compile(
+_REASON = r"of [mM]emory(?: \(\w+\))?: $"
+_GROUP = r"Tasks in (/.*) are going to be killed due to memory\.oom\.group set"
+_TASK_IN = r"Task in (?P<memcg>/.*) killed as a result of limit of (?P<domain>/.*?)\s*$"
+_LIMIT_OF = r"Memory limit reached of cgroup (/.*?)\s*$"
+_STATS = r"Memory cgroup stats for (/.*?):(?: |$)"
+_COUNTER = (
     r"(?P<what>memory\+swap|memory|swap|kmem): usage (?P<usage>\d{1,20})kB, "
     r"limit (?P<limit>\d{1,20})kB, failcnt"
 )
-_EXITING = re.compile(r"OOM victim (\d{1,10}) \((.{0,64})\) is already exiting")
-_NO_KILLABLE = re.compile(r"no killable process|System is deadlocked on memory", re.IGNORECASE)
-_PANIC = re.compile(r"Out of memory:? (.*panic_on_oom is enabled)")
-_RAM = re.compile(r"(\d{1,15}) pages (?:of )?RAM\b")
-_RESERVED = re.compile(r"(\d{1,15}) (?:pages reserved|reserved pages)")
-_SWAP_TOTAL = re.compile(r"Total swap = (\d{1,15})kB")
-_SWAP_ON = re.compile(r"Adding (\d{1,15})k swap on ")
-_ZONE = re.compile(r"(?:Node (?P<node>\d{1,5}) )?\w+ free:\d+kB .*?\bpresent:(?P<present>\d{1,15})kB")
-_BUDDY = re.compile(r"(?:DMA\d*|Normal|Movable|HighMem): \d+\*(\d{1,4})kB ")
-_BREAKABLE = re.compile(
-    r"oom-kill:constraint=|Tasks in(?: /|\s*$)|\[ *pid *\]|Killed process \d{1,10} \([^)]{0,64}$"
-)
+_EXITING = r"OOM victim (\d{1,10}) \((.{0,64})\) is already exiting"
+_NO_KILLABLE = r"(?i)no killable process|System is deadlocked on memory"
+_PANIC = r"Out of memory:? (.*panic_on_oom is enabled)"
+_RAM = r"(\d{1,15}) pages (?:of )?RAM\b"
+_RESERVED = r"(\d{1,15}) (?:pages reserved|reserved pages)"
+_SWAP_TOTAL = r"Total swap = (\d{1,15})kB"
+_SWAP_ON = r"Adding (\d{1,15})k swap on "
+_ZONE = r"(?:Node (?P<node>\d{1,5}) )?\w+ free:\d+kB .*?\bpresent:(?P<present>\d{1,15})kB"
+_BUDDY = r"(?:DMA\d*|Normal|Movable|HighMem): \d+\*(\d{1,4})kB "
+_BREAKABLE = r"oom-kill:constraint=|Tasks in(?: /|\s*$)|\[ *pid *\]|Killed process \d{1,10} \([^)]{0,64}$"
 """Long lines, which a console may break in several."""
-_WHOLE = re.compile(r"oom-kill:constraint=|Tasks in /|Killed process|invoked oom-killer|\[ *pid *\]")
+_WHOLE = r"oom-kill:constraint=|Tasks in /|Killed process|invoked oom-killer|\[ *pid *\]"
 _TOTALS = ((_RAM, "ram_pages"), (_RESERVED, "reserved_pages"), (_SWAP_TOTAL, "swap_total_kb"))
-_TABLE = re.compile(r"\[ *pid *\]((?: +\w+)+) +name\s*$")
-_ANY_ROW = re.compile(rb"\[\s*(\d{1,10})\]((?:\s+-?\d{1,20}){7,12})\s(.*)$", re.DOTALL)
-_ROW_START = re.compile(rb"\[\s*\d{1,10}\](?:\s+-?\d{1,20}){2,12}\s*$")
-_PREFIX_MATTERS = re.compile(rb"[\"\x1b]|invoked oom-killer|Linux version")
+_TABLE = r"\[ *pid *\]((?: +\w+)+) +name\s*$"
+_ANY_ROW = rb"(?s)\[\s*(\d{1,10})\]((?:\s+-?\d{1,20}){7,12})\s(.*)$"
+_ROW_START = rb"\[\s*\d{1,10}\](?:\s+-?\d{1,20}){2,12}\s*$"
+_NUMBERS = rb"\[\s*\d{1,10}\]\s+-?\d"
+"""How a row begins."""
+_PREFIX_MATTERS = rb"[\"\x1b]|invoked oom-killer|Linux version"
 """Quoted or coloured lines must be unwrapped; a header begins with a name, a boot tells the time."""
 _TABLE_HEAD = b"total_vm"
 _TABLE_HEADED_SINCE = (4, 19)
-_FEATURES: tuple[tuple[re.Pattern[str], tuple[int, int] | None, tuple[int, int] | None], ...] = (
-    (re.compile(r"(?:^|\s)percpu \d+\s*$"), (5, 9), None),
-    (re.compile(r"(?:^|\s)workingset_refault_anon \d+\s*$"), (5, 9), None),
-    (re.compile(r"(?:^|\s)workingset_refault \d+\s*$"), None, (5, 8)),
-    (re.compile(r"(?:^|\s)vmalloc \d+\s*$"), (5, 18), None),
-    (re.compile(r"(?:^|\s)sec_pagetables[ :]\d+"), (6, 1), None),
-    (re.compile(r"Tasks state \(memory values in pages\)"), _TABLE_HEADED_SINCE, None),
-    (re.compile(r"Memory cgroup min protection \d+kB"), (6, 19), None),
+_FEATURES: tuple[tuple[str, tuple[int, int] | None, tuple[int, int] | None], ...] = (
+    (r"(?:^|\s)percpu \d+\s*$", (5, 9), None),
+    (r"(?:^|\s)workingset_refault_anon \d+\s*$", (5, 9), None),
+    (r"(?:^|\s)workingset_refault \d+\s*$", None, (5, 8)),
+    (r"(?:^|\s)vmalloc \d+\s*$", (5, 18), None),
+    (r"(?:^|\s)sec_pagetables[ :]\d+", (6, 1), None),
+    (r"Tasks state \(memory values in pages\)", _TABLE_HEADED_SINCE, None),
+    (r"Memory cgroup min protection \d+kB", (6, 19), None),
 )
 """What dates a report that shows no release: first and last mainline release that prints it."""
 _DEFAULT_COLUMNS = {
@@ -270,6 +276,7 @@ _DEFAULT_COLUMNS = {
         "oom_score_adj",
     ),
 }
+_ROW_COLUMNS = ("tgid", "uid", "oom_score_adj", "rss", "swapents", "total_vm")
 _PAGE_TABLE_COLUMNS = ("nr_ptes", "nr_pmds", "nr_puds")
 
 
@@ -280,11 +287,12 @@ def _limit(match: re.Match[str]) -> Limit:
 
 def _summary(text: str) -> Summary | None:
     """The summary in a line. Names and paths may hold anything, so it is taken apart from its right end."""
-    start = _SUMMARY.search(text)
+    start = re.search(_SUMMARY, text)
     if start is None:
         return None
-    end = _SUMMARY_END.search(text, start.end())
-    head, comm = (text[start.end() :], None) if end is None else _last_name(text[start.end() : end.start()])
+    fields = text[start.end() :]
+    end = re.search(_SUMMARY_END, fields)
+    head, comm = (fields, None) if end is None else _last_name(fields[: end.start()])
     head, _, task_memcg = _cut(head, ",task_memcg=")
     head, named, oom_memcg = _cut(head, ",oom_memcg=")
     head, mems_named, mems = _cut(head, ",mems_allowed=")
@@ -325,37 +333,38 @@ class _Table:
 
     def __init__(self, columns: tuple[str, ...]) -> None:
         self.columns = columns
+        count = len(columns)
         self.pattern = re.compile(
-            rb"\[\s*(\d{1,10})\]((?:\s+-?\d{1,20}){%d})(?:\s(.*))?$" % len(columns), re.DOTALL
+            rb"\[\s*(\d{1,10})\]" + rb"\s+(-?\d{1,20})" * count + rb"(?:\s(.*))?$", re.DOTALL
         )
         # The same with the whole line around it, where nothing in the line is quoted or coloured.
         self.line = re.compile(
-            rb"[^\n]*?\[ *(\d{1,10})\]((?: +-?\d{1,20}){%d}) ([^\n\x1b\"]+)\n" % len(columns)
+            rb"[^\n]*?\[ *(\d{1,10})\]" + rb" +(-?\d{1,20})" * count + rb" ([^\n\x1b\"]+)\n"
         )
-        place = {name: index for index, name in enumerate(columns)}
+        # Among a row's numbers the pid comes first: a place of 0 is a column that is not there.
+        place = {name: index for index, name in enumerate(columns, start=1)}
         self.known = {"tgid", "rss", "oom_score_adj"} <= place.keys()
-        self._place = place
-        self._tables = [place[name] for name in _PAGE_TABLE_COLUMNS if name in place]
+        self._places = tuple(place.get(name, 0) for name in _ROW_COLUMNS)
+        page_tables = ("pgtables_bytes",) if "pgtables_bytes" in place else _PAGE_TABLE_COLUMNS
+        self._page_tables = [place[name] for name in page_tables if name in place]
 
     def row(self, match: re.Match[bytes]) -> TaskRow:
         """One row, its numbers taken by the names of their columns."""
-        values = [int(number) for number in match[2].split()]
-        place = self._place
-        swap = place.get("swapents")
-        if "pgtables_bytes" in place:
-            pgtables = values[place["pgtables_bytes"]]
-        else:
-            pgtables = sum(values[index] for index in self._tables)
-        return TaskRow(
-            int(match[1]),
-            values[place["tgid"]],
-            values[place["uid"]] if "uid" in place else -1,
-            (match[3] or b"").rstrip(b"\r\n").decode("utf-8", "backslashreplace"),
-            values[place["oom_score_adj"]],
-            values[place["rss"]],
-            None if swap is None else values[swap],
-            pgtables,
-            values[place["total_vm"]] if "total_vm" in place else 0,
+        *numbers, comm = match.groups()
+        values = list(map(int, numbers))
+        tgid, uid, adj, rss, swap, total_vm = self._places
+        return _new_row(
+            (
+                values[0],
+                values[tgid],
+                values[uid] if uid else -1,
+                (comm or b"").rstrip(b"\r\n").decode("utf-8", "backslashreplace"),
+                values[adj],
+                values[rss],
+                values[swap] if swap else None,
+                sum([values[place] for place in self._page_tables]),
+                values[total_vm] if total_vm else 0,
+            )
         )
 
 
@@ -385,6 +394,15 @@ class _Source:
         return (not self._first or _class_of(raw) == self._first) and self._host in raw
 
 
+def _lines_with(word: bytes, lines: bytes, at: int, end: int) -> Iterator[int]:
+    """Where the lines from `at` to `end` begin that hold a word."""
+    hit = lines.find(word, at, end)
+    while hit >= 0:
+        yield lines.rfind(b"\n", at, hit) + 1 or at
+        after = lines.find(b"\n", hit, end)
+        hit = lines.find(word, after, end) if after >= 0 else -1
+
+
 def _class_of(raw: bytes) -> bytes:
     """What a line begins with: a digit, a letter, or some other character, blanks aside."""
     first = raw[:1]
@@ -404,6 +422,11 @@ class OomReportReader:
         self._current = self._sources[""]
         self._done: deque[OomReport] = deque()
         self._seen: OrderedDict[int, None] = OrderedDict()
+
+    @property
+    def expectant(self) -> bool:
+        """Whether the next line may be the rest of one that a console broke."""
+        return bool(self._current.pending)
 
     @property
     def attentive(self) -> bool:
@@ -440,14 +463,27 @@ class OomReportReader:
         ):
             return
         source.idle += 1
-        if not self._ANY_WORD.search(raw):
-            if raw[:1] == b"{":
-                self._read(raw)
-                return
-            if source.pending or _ANY_ROW.search(raw) or _ROW_START.search(raw):
-                self._read(raw)
-            return
-        self._read(raw)
+        if source.pending or raw[:1] == b"{" or self._telling(raw):
+            self._read(raw)
+
+    def _telling(self, raw: bytes) -> bool:
+        """Whether a line may be of a report: a cheap look before any pattern for its parts is tried."""
+        if any(map(raw.__contains__, self._WORDS)):
+            return True
+        if not re.search(_NUMBERS, raw):
+            return False
+        return bool(re.search(_ANY_ROW, raw) or re.search(_ROW_START, raw))
+
+    def telling(self, lines: bytes, at: int, end: int) -> list[int]:
+        """Where the lines from `at` to `end` begin that may be of a report.
+
+        feed() passes over all others, while no report is open, and after a kill.
+        """
+        begins = {begin for word in self._WORDS for begin in _lines_with(word, lines, at, end)}
+        begins |= {begin for begin in _lines_with(b"{", lines, at, end) if lines.startswith(b"{", begin)}
+        for row in re.compile(_NUMBERS).finditer(lines, at, end):
+            begins.add(lines.rfind(b"\n", at, row.start()) + 1 or at)
+        return sorted(begins)
 
     def ahead(self, lines: bytes, at: int, end: int) -> int:
         """Read on from `at`, the beginning of a line, as far as can be told at a glance; where that ends.
@@ -459,8 +495,10 @@ class OomReportReader:
         """
         source = self._current
         report, table = source.report, source.table
-        if report is None or report.ended or source.pending:
+        if report is None or source.pending:
             return at
+        if report.ended:
+            return self._ahead_to_telling(lines, at, end)
         if table is None:
             return self._ahead_to_table(lines, at, end)
         # Rows of two writers look alike: only where there is one can they be taken as they come.
@@ -479,19 +517,23 @@ class OomReportReader:
         source.idle = 0
         return at
 
+    def _ahead_to_telling(self, lines: bytes, at: int, end: int) -> int:
+        """Pass over what follows the kill, up to a line that may be of a report, as long as one may come."""
+        source = self._current
+        stop = at
+        for _ in range(_IDLE_AFTER_KILL - source.idle):
+            stop = lines.find(b"\n", stop, end) + 1 or end
+        first = min(self.telling(lines, at, stop), default=stop)
+        source.idle += lines.count(b"\n", at, first)
+        return first
+
     def _ahead_to_table(self, lines: bytes, at: int, end: int) -> int:
         """Read the lines before the next table that some reader knows."""
         head = lines.find(_TABLE_HEAD, at, end)
         if head < 0:
             return at
         head = lines.rfind(b"\n", at, head) + 1 or at
-        begins = set()
-        for word in self._WORDS:
-            hit = lines.find(word, at, head)
-            while hit >= 0:
-                begins.add(lines.rfind(b"\n", at, hit) + 1 or at)
-                after = lines.find(b"\n", hit, head)
-                hit = lines.find(word, after, head) if after >= 0 else -1
+        begins = {begin for word in self._WORDS for begin in _lines_with(word, lines, at, head)}
         for begin in sorted(begins):
             self.feed(lines[begin : lines.find(b"\n", begin, end)])
         return head
@@ -536,7 +578,7 @@ class OomReportReader:
             and not source.pending
             and len(self._sources) <= _ONE_WRITER
             and source.wrote(raw)
-            and _PREFIX_MATTERS.search(raw) is None
+            and re.search(_PREFIX_MATTERS, raw) is None
         )
 
     def _source(self, line: LogLine, raw: bytes) -> _Source:
@@ -618,12 +660,12 @@ class OomReportReader:
         if summary is not None and summary.pid is not None:
             return self._summary(source, line)
         for pattern, reader in ((_GROUP, self._group), (_TABLE, self._columns), (_KILLED, self._killed)):
-            if _BREAKABLE.search(begun) and pattern.search(joined):
+            if re.search(_BREAKABLE, begun) and re.search(pattern, joined):
                 return reader(source, line)
-        if _ROW_START.search(begun.encode("utf-8", "surrogateescape")):
+        if re.search(_ROW_START, begun.encode("utf-8", "surrogateescape")):
             return self._unwrap_row(source, begun, text)
         source.wraps += 1
-        if source.wraps < _MOST_WRAPS and _BREAKABLE.search(joined) and not _WHOLE.search(text):
+        if source.wraps < _MOST_WRAPS and re.search(_BREAKABLE, joined) and not re.search(_WHOLE, text):
             source.pending = joined[:MOST_BYTES_A_LINE]
             return True
         return False
@@ -633,7 +675,7 @@ class OomReportReader:
         report, table = source.report, source.table
         if report is None or table is None:
             return False
-        other = _WHOLE.search(text) or _ANY_ROW.search(text.encode("utf-8", "surrogateescape"))
+        other = re.search(_WHOLE, text) or re.search(_ANY_ROW, text.encode("utf-8", "surrogateescape"))
         whole = begun if other else begun + text
         match = table.pattern.search(whole.encode("utf-8", "surrogateescape"))
         if match is not None:
@@ -643,7 +685,7 @@ class OomReportReader:
     # Readers of one kind of line each: whether the line was of that kind.
 
     def _header(self, source: _Source, line: LogLine) -> bool:
-        match = _HEADER.search(line.text)
+        match = re.search(_HEADER, line.text)
         if match is None:
             return False
         report = source.report
@@ -662,18 +704,18 @@ class OomReportReader:
         return True
 
     def _release(self, source: _Source, line: LogLine) -> bool:
-        boot = _BOOT.search(line.text)
+        boot = re.search(_BOOT, line.text)
         if boot:
             self._finish(source)
             source.kernel, source.swap_total_kb = boot[1], None
             source.dead.clear()
             return True
-        match = _RELEASE.search(line.text)
+        match = re.search(_RELEASE, line.text)
         if match is None or source.report is None:
             return False
         report = source.report
         report.kernel = source.kernel = match[1]
-        cpu = _CPU.search(line.text)
+        cpu = re.search(_CPU, line.text)
         if cpu:
             report.cpu = int(cpu[1])
             if cpu[2]:
@@ -681,16 +723,16 @@ class OomReportReader:
         return True
 
     def _header_cpuset(self, source: _Source, line: LogLine) -> bool:
-        match = _CPUSET.search(line.text)
+        match = re.search(_CPUSET, line.text)
         if match is None or source.report is None:
             return False
         source.report.cpuset, source.report.mems_allowed = match["cpuset"], match["mems"]
         return True
 
     def _columns(self, source: _Source, line: LogLine) -> bool:
-        match = _TABLE.search(line.text)
+        match = re.search(_TABLE, line.text)
         if match is None:
-            if _BREAKABLE.search(line.text):
+            if re.search(_BREAKABLE, line.text):
                 self._wrapped(source, line.text)
             return False
         columns = tuple(match[1].split())
@@ -715,10 +757,10 @@ class OomReportReader:
             match = source.table.pattern.search(raw)
             if match and match[3] and match[3].strip():
                 self._add_row(source, report, source.table.row(match))
-            elif _ROW_START.search(raw):
+            elif re.search(_ROW_START, raw):
                 self._wrapped(source, text)
             return
-        match = _ANY_ROW.search(raw)
+        match = re.search(_ANY_ROW, raw)
         columns = _DEFAULT_COLUMNS.get(len(match[2].split())) if match else None
         if columns is None or match is None:
             return
@@ -745,12 +787,12 @@ class OomReportReader:
         return True
 
     def _chosen(self, source: _Source, line: LogLine) -> bool:
-        sharing = _SHARING.search(line.text)
+        sharing = re.search(_SHARING, line.text)
         if sharing:
             report = self._open(source, line)
             _add_killed(report, Killed(int(sharing[1]), sharing[2]))
             return True
-        match = _CHOSEN.search(line.text)
+        match = re.search(_CHOSEN, line.text)
         if match is None:
             return False
         chosen = (int(match[1]), match[2], int(match[3]))
@@ -774,9 +816,9 @@ class OomReportReader:
             report.allocating = True
 
     def _killed(self, source: _Source, line: LogLine) -> bool:
-        match = _KILLED.search(line.text)
+        match = re.search(_KILLED, line.text)
         if match is None:
-            if _BREAKABLE.search(line.text):
+            if re.search(_BREAKABLE, line.text):
                 self._wrapped(source, line.text)
             return False
         killed = Killed(
@@ -789,7 +831,7 @@ class OomReportReader:
         if not _belongs(report, killed):
             report = self._new(source, line)
         _add_killed(report, killed)
-        if _REASON.search(line.text[max(match.start() - _LONGEST_REASON, 0) : match.start()]):
+        if re.search(_REASON, line.text[max(match.start() - _LONGEST_REASON, 0) : match.start()]):
             report.killed_prefixed = True
             report.since = max(report.since, (5, 1))
             self._reason(report, line.text)
@@ -799,16 +841,16 @@ class OomReportReader:
         return True
 
     def _group(self, source: _Source, line: LogLine) -> bool:
-        match = _GROUP.search(line.text)
+        match = re.search(_GROUP, line.text)
         if match is None:
-            if source.report is not None and _BREAKABLE.search(line.text):
+            if source.report is not None and re.search(_BREAKABLE, line.text):
                 self._wrapped(source, line.text)
             return False
         self._open(source, line).oom_group = match[1]
         return True
 
     def _cgroups(self, source: _Source, line: LogLine) -> bool:
-        task_in, limit_of, stats = (p.search(line.text) for p in (_TASK_IN, _LIMIT_OF, _STATS))
+        task_in, limit_of, stats = (re.search(p, line.text) for p in (_TASK_IN, _LIMIT_OF, _STATS))
         match = task_in or limit_of or stats
         if match is None:
             return False
@@ -823,7 +865,7 @@ class OomReportReader:
         return True
 
     def _counter(self, source: _Source, line: LogLine) -> bool:
-        match = _COUNTER.search(line.text)
+        match = re.search(_COUNTER, line.text)
         if match is None:
             return False
         report = self._open(source, line)
@@ -843,7 +885,7 @@ class OomReportReader:
 
     def _machine(self, source: _Source, line: LogLine) -> bool:
         text = line.text
-        adding = _SWAP_ON.search(text)
+        adding = re.search(_SWAP_ON, text)
         if adding:
             source.swap_total_kb = (source.swap_total_kb or 0) + int(adding[1])
             return True
@@ -851,10 +893,10 @@ class OomReportReader:
         if report is None or report.ended:
             return False
         for pattern, name in _TOTALS:
-            match = pattern.search(text)
+            match = re.search(pattern, text)
             if match:
                 setattr(report, name, int(match[1]))
-        zone, buddy = _ZONE.search(text), _BUDDY.search(text)
+        zone, buddy = re.search(_ZONE, text), re.search(_BUDDY, text)
         if zone:
             node = int(zone["node"] or 0)
             report.node_present_kb[node] = report.node_present_kb.get(node, 0) + int(zone["present"])
@@ -864,9 +906,9 @@ class OomReportReader:
         return True
 
     def _ends(self, source: _Source, line: LogLine) -> bool:
-        exiting = _EXITING.search(line.text)
-        panic = _PANIC.search(line.text)
-        if not exiting and not panic and not _NO_KILLABLE.search(line.text):
+        exiting = re.search(_EXITING, line.text)
+        panic = re.search(_PANIC, line.text)
+        if not exiting and not panic and not re.search(_NO_KILLABLE, line.text):
             return False
         report = self._open(source, line)
         if exiting and _met_again(report, int(exiting[1])):
@@ -898,7 +940,7 @@ class OomReportReader:
         if report is None or report.ended:
             return False
         for pattern, since, until in _FEATURES:
-            if pattern.search(line.text):
+            if re.search(pattern, line.text):
                 report.since = max(report.since, since or report.since)
                 report.until = min(report.until, until or report.until)
                 return True
@@ -943,8 +985,6 @@ class OomReportReader:
     )
     """Which reader to ask for a line that holds a word."""
     _WORDS: ClassVar[tuple[bytes, ...]] = tuple(dict.fromkeys(word.encode() for word, _ in _READERS))
-    _ANY_WORD: ClassVar = re.compile(b"|".join(word.encode().replace(b"*", rb"\*") for word, _ in _READERS))
-    """A cheap look before any pattern is tried."""
 
 
 def _date_by_columns(report: OomReport) -> None:

@@ -1,6 +1,7 @@
 """The choice of an OOM report, made again from its table."""
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from oomsayer.kernel.badness import oom_badness, unkillable
@@ -44,6 +45,11 @@ class Ranked(NamedTuple):
         return pid in (self.row.pid, self.row.tgid)
 
 
+# Of ready tuples: a call of the class goes through Python, and there are two for each row.
+_new_scorable = partial(tuple.__new__, Scorable)
+_new_ranked = partial(tuple.__new__, Ranked)
+
+
 class Reading(NamedTuple):
     """One way to read a report.
 
@@ -78,10 +84,10 @@ def candidates(report: OomReport, page_size: int) -> list[Ranked]:
         # Killed lately and still listed: its memory was reaped, or the scan would have waited for it.
         if before and row.pid not in now and before.get(row.pid) == row.comm:
             barred = Unkillable.OOM_SKIP
-        task = Scorable(
-            row.oom_score_adj, row.rss_pages, row.swap_pages or 0, row.pgtables * unit, unkillable=barred
+        task = _new_scorable(
+            (row.oom_score_adj, row.rss_pages, row.swap_pages or 0, row.pgtables * unit, barred, False)
         )
-        rows.append(Ranked(row, task, None, not unkillable(task), order))
+        rows.append(_new_ranked((row, task, None, not unkillable(task), order)))
     return rows
 
 
@@ -92,24 +98,17 @@ def rank(table: Iterable[Ranked], reading: Reading) -> list[Ranked]:
     bonus = reading.era.root_bonus
     sign = 1 if reading.era.tie is Tie.LAST else -1
     keyed = []
-    for candidate in table:
-        row, task, _, _, order = candidate
+    for row, task, _, _, order in table:
         if bonus:
-            task = task._replace(cap_sys_admin=reading.root(row))
+            task = task._replace(cap_sys_admin=reading.root(row))  # noqa: PLW2901 - the same task
         points = reading.points(task, total)
+        eligible = points is not None
         told = points if known is not None or not row.oom_score_adj else None
-        keyed.append(
-            (
-                (points is not None, points or 0, sign * order),
-                Ranked(row, task, told, points is not None, order),
-            )
-        )
-    keyed.sort(key=_first, reverse=True)
-    return [candidate for _, candidate in keyed]
-
-
-def _first(keyed: tuple[tuple[bool, int, int], Ranked]) -> tuple[bool, int, int]:
-    return keyed[0]
+        ranked = _new_ranked((row, task, told, eligible, order))
+        # No two have the same place in the table, so this compares no further.
+        keyed.append((eligible, points or 0, sign * order, ranked))
+    keyed.sort(reverse=True)
+    return [ranked for *_, ranked in keyed]
 
 
 def winner(ranked: Sequence[Ranked], reading: Reading) -> Ranked | None:

@@ -303,10 +303,10 @@ def presumed_outcome(domain: Domain, hierarchy: Hierarchy, *, candidates: bool) 
 
 def _runner_up(order: Sequence[Kill], ranked: Sequence[int], hierarchy: Hierarchy) -> Candidate | None:
     first = order[0].task if order else None
+    tasks = hierarchy.snapshot.tasks
     for entry in ranked[:2]:
-        candidate = _candidate(entry, hierarchy)
-        if candidate.task is not first:
-            return candidate
+        if tasks[entry & INDEX_MASK] is not first:
+            return _candidate(entry, hierarchy)
     return None
 
 
@@ -324,8 +324,8 @@ def _confidence(
     confidence = Confidence.HIGH
     if order and runner_up is not None:
         first = order[0]
-        margin = first.victim.points - runner_up.points
-        hidden = precision(domain, snapshot, first.victim.task, runner_up.task)
+        margin = first.points - runner_up.points
+        hidden = precision(domain, snapshot, first.task, runner_up.task)
         if margin <= hidden:
             confidence = Confidence.LOW
             reasons.append(_too_close(first, runner_up, margin, hidden))
@@ -337,8 +337,8 @@ def _confidence(
         reasons.append(
             "nested node: it shares the machine's memory with processes that are not seen from here"
         )
-    dying = hierarchy.dying(domain)
-    if dying is not None and outcome is Outcome.ABORTED:
+    dying = hierarchy.dying(domain) if outcome is Outcome.ABORTED else None
+    if dying is not None:
         confidence = Confidence.BLOCKED
         reasons.append(f"pid {dying.pid} ({dying.comm}) is dying: nobody else is chosen until it is gone")
     elif not order:
