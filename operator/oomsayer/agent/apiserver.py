@@ -265,7 +265,7 @@ class ReportWriter:
 
 
 def _quoted(name: str) -> str:
-    """A name as one segment of a path. (urllib.parse would take half a mebibyte.)"""
+    """A name as one segment of a path, without urllib.parse, which would take half a mebibyte."""
     return "".join(chr(byte) if chr(byte) in _PLAIN else f"%{byte:02X}" for byte in name.encode())
 
 

@@ -75,9 +75,7 @@ class HttpsConnection:
         self._answers.close()
         self._socket.close()
 
-    def request(
-        self, method: str, path: str, headers: Mapping[str, str], body: bytes, most: int
-    ) -> Response:
+    def request(self, method: str, path: str, headers: Mapping[str, str], body: bytes, most: int) -> Response:
         """Ask and wait for the answer; whatever goes wrong, the connection is of no use afterwards.
 
         Args:

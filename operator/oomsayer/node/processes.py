@@ -178,7 +178,12 @@ class ProcessTable:
             os.pread(adj_fd, _ADJ_BYTES, 0)
             return
         raw = read_record(f"{pid}/stat", self._proc)
-        if hash(raw) != entry.stat_hash or not entry.settled or swap_in_use or (pid + self._sample) % REFRESH == 0:
+        if (
+            hash(raw) != entry.stat_hash
+            or not entry.settled
+            or swap_in_use
+            or (pid + self._sample) % REFRESH == 0
+        ):
             self._update_stat(pid, entry, raw, era, swap_in_use=swap_in_use)
         adj = os.pread(adj_fd, _ADJ_BYTES, 0)
         process = entry.process
