@@ -1,13 +1,15 @@
 """What the agent costs a node: run `python bench/agent.py [IDLE_PROCESSES] [SECONDS]` (1000, 60).
 
-Starts so many idle processes and `oomsayer agent` as the kubelet would, with an API server that takes every
-report; lets it settle, then measures. Its kernel memory (descriptors that it keeps, entries of /proc behind
-them) is that of a memory cgroup of its own, which needs root.
+Starts so many idle processes and `oomsayer agent` as in a pod, with an API server that takes every report,
+lets it settle, then measures. In a pod means in a PID namespace of its own and without capabilities, with
+the machine's /proc below another directory; its kernel memory (descriptors that it keeps, entries of /proc
+behind them) is that of a memory cgroup of its own. Both need root.
 """
 
 import json
 import os
 import re
+import signal
 import ssl
 import subprocess
 import sys
@@ -118,44 +120,66 @@ def ticks(pid: int) -> int:
     return int(fields[11]) + int(fields[12])
 
 
+POD = """
+if [ -n "$CGROUP" ]; then echo 0 > "$CGROUP/cgroup.procs"; fi
+mkdir -p "$0/proc" "$0/sys/fs/cgroup"
+mount --rbind /proc "$0/proc"
+mount --rbind /sys/fs/cgroup "$0/sys/fs/cgroup"
+mount -t proc proc /proc
+exec setpriv --bounding-set=-all --inh-caps=-all "$@"
+"""
+"""What becomes the agent, with its root directory and its command as arguments."""
+
+
+@contextmanager
+def agent(directory: Path, port: int, cgroup: Path | None) -> Iterator[int]:
+    """Run an agent whose service account and root are in a directory; its pid."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT / "operator"),
+        "KUBERNETES_SERVICE_HOST": "127.0.0.1",
+        "KUBERNETES_SERVICE_PORT": str(port),
+        "CGROUP": str(cgroup or ""),
+    }
+    pod, root = os.geteuid() == 0, directory / "host"
+    command = [
+        *(("unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-ec", POD, root) if pod else ()),
+        *(sys.executable, "-m", "oomsayer", "agent"),
+        f"--root={root if pod else '/'}",
+        "--metrics-address=127.0.0.1:0",
+        "--node-name=bench",
+        f"--service-account={directory}",
+    ]
+
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)  # noqa: S603 - our own agent
+    pid = process.pid
+    try:
+        time.sleep(SETTLE_SECONDS)
+        if pod:
+            pid = int(Path(f"/proc/{pid}/task/{pid}/children").read_text())
+        yield pid
+    finally:
+        os.kill(pid, signal.SIGTERM)  # not to unshare, which ends with the agent
+        process.wait()
+
+
 def main() -> int:
     """Measure and print; status 1 where a target is missed."""
     count, seconds = (int(word) for word in (*sys.argv[1:3], *("1000", "60")[len(sys.argv) - 1 :]))
     with (
-        tempfile.TemporaryDirectory() as account,
-        api_server(Path(account)) as port,
+        tempfile.TemporaryDirectory() as name,
+        api_server(Path(name)) as port,
         memcg() as cgroup,
         idle(count),
+        agent(Path(name), port, cgroup) as pid,
     ):
-        environment = {
-            **os.environ,
-            "PYTHONPATH": str(ROOT / "operator"),
-            "KUBERNETES_SERVICE_HOST": "127.0.0.1",
-            "KUBERNETES_SERVICE_PORT": str(port),
-        }
-        flags = [
-            "--root=/",
-            "--metrics-address=127.0.0.1:0",
-            "--node-name=bench",
-            f"--service-account={account}",
-        ]
-        process = subprocess.Popen(  # noqa: S603 - the project's own agent
-            [sys.executable, "-m", "oomsayer", "agent", *flags], env=environment, stderr=subprocess.DEVNULL
-        )
-        try:
-            if cgroup is not None:
-                (cgroup / "cgroup.procs").write_text(str(process.pid))
-            time.sleep(SETTLE_SECONDS)
-            before, began = ticks(process.pid), time.monotonic()
-            time.sleep(seconds)
-            spent = (ticks(process.pid) - before) / os.sysconf("SC_CLK_TCK")
-            percent = spent / (time.monotonic() - began) * 100
-            total, anonymous = resident_bytes(process.pid)
-            descriptors = len(os.listdir(f"/proc/{process.pid}/fd"))  # noqa: PTH208 - a count is all
-            kernel = None if cgroup is None else kernel_bytes(cgroup)
-        finally:
-            process.terminate()
-            process.wait()
+        before, began = ticks(pid), time.monotonic()
+        time.sleep(seconds)
+        spent = (ticks(pid) - before) / os.sysconf("SC_CLK_TCK")
+        percent = spent / (time.monotonic() - began) * 100
+        total, anonymous = resident_bytes(pid)
+        descriptors = len(os.listdir(f"/proc/{pid}/fd"))  # noqa: PTH208 - a count is all
+        kernel = None if cgroup is None else kernel_bytes(cgroup)
     told = "not told here" if kernel is None else f"{kernel / MIB:.1f} MiB"
     print(
         f"agent, {count} processes: {total / MIB:.1f} MiB resident ({anonymous / MIB:.1f} its own), "

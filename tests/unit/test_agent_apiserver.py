@@ -1,5 +1,6 @@
 import base64
 import json
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from oomsayer.agent.apiserver import (
     bound_node,
     refusal,
 )
+from oomsayer.agent.https import Response
 
 
 def token(claims: object) -> str:
@@ -142,6 +144,61 @@ def test_without_the_nodes_uid_there_is_no_owner_and_that_is_stated(
 
     assert answers.asked[0][2] == [{"op": "add", "path": "/status", "value": {}}]
     assert reports.gaps() == ("the agent's token names no Node node-1: the report will outlive its node",)
+
+
+class Closing:
+    """Connections that each take one request, and are closed by the server after it."""
+
+    def __init__(self) -> None:
+        self.made, self.used, self.open = 0, False, True
+
+    def connect(self, *_: object) -> "Closing":
+        self.made, self.used = self.made + 1, False
+        return self
+
+    def request(self, *_: object) -> Response:
+        if self.used:
+            self.open = False
+            raise ConnectionResetError
+        self.used = self.open = True
+        return Response(200, "OK", {})
+
+    def close(self) -> None:
+        self.open = False
+
+
+def test_a_kept_connection_that_was_closed_is_made_anew(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    closing = Closing()
+    monkeypatch.setattr(apiserver, "HttpsConnection", closing.connect)
+    monkeypatch.setattr("ssl.create_default_context", lambda **_: None)
+    (tmp_path / "token").write_text(BOUND)
+    connection = Connection(ApiServer("h", 1, tmp_path))
+    for asked in range(1, 4):
+        assert connection.request("GET", "/", "t", b"").status == 200
+        assert closing.made == asked
+
+
+def test_a_token_that_is_no_header_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("ssl.create_default_context", lambda **_: Refusing())
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        (tmp_path / "token").write_text("a\nb")
+        connection = Connection(ApiServer("127.0.0.1", server.getsockname()[1], tmp_path))
+        with pytest.raises(NotWritten, match="HttpError: a header of the request holds a control"):
+            connection.request("GET", "/", "t", b"")
+
+
+class Refusing:
+    """In place of TLS."""
+
+    def wrap_socket(self, plain: socket.socket, **_: object) -> socket.socket:
+        return plain
+
+
+def test_a_name_is_one_segment_of_a_path() -> None:
+    assert apiserver._quoted("node-1.Example_~") == "node-1.Example_~"  # noqa: SLF001
+    assert apiserver._quoted("a/b ?ö") == "a%2Fb%20%3F%C3%B6"  # noqa: SLF001
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ def test_fields_of_a_process() -> None:
         "vsize_bytes": 3133440,
         "rss_pages": 380,
         "signals": 0,
+        "stack": 140729058078720,
     }
     assert not stat.kernel_thread
     assert not stat.dying

@@ -5,8 +5,10 @@ from oomsayer.node.processes import Process
 from oomsayer.node.sharing import Sharing
 
 
-def a_process(pid: int, *, parent: int = 1, vsize: int = 1000, counters: int = 7, comm: str = "x") -> Process:
-    stat = PidStat(comm, "S", parent, 0, 0, 1, pid, vsize, 10, 0)
+def a_process(
+    pid: int, *, parent: int = 1, vsize: int = 1000, counters: int = 7, comm: str = "x", stack: int = 0
+) -> Process:
+    stat = PidStat(comm, "S", parent, 0, 0, 1, pid, vsize, 10, 0, stack)
     return Process(
         pid, stat, PidStatus(4096, 0, 4096, sigkill_pending=False, cap_sys_admin=False, mm_counters=counters)
     )
@@ -86,3 +88,11 @@ def test_exited_leaders_are_compared_through_their_threads() -> None:
     kernel = Kernel({10: 0, 20: 0, 11: 1, 21: 2})
 
     assert Sharing(kernel.compare).sharers([one, other], anew=True) == ({}, [])
+
+
+def test_workers_that_were_started_one_by_one_are_not_asked_about() -> None:
+    kernel = Kernel({pid: pid for pid in range(10, 40)} | {39: 38})
+    workers = [a_process(pid, stack=min(pid, 38) * 4096) for pid in range(10, 40)]
+
+    assert Sharing(kernel.compare).sharers(workers, anew=True) == ({38: 38, 39: 38}, [])
+    assert kernel.calls < 10

@@ -7,7 +7,6 @@ the object is missing it is created.
 
 import base64
 import binascii
-import http.client
 import json
 import ssl
 import time
@@ -16,8 +15,8 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
+from oomsayer.agent.https import HttpError, HttpsConnection, Response
 from oomsayer.agent.report import compact
 from oomsayer.api.vocabulary import API_VERSION, GROUP, REPORT_KIND, REPORT_PLURAL, VERSION
 
@@ -35,6 +34,8 @@ MAX_ANSWER = 64 * 1024
 
 COLLECTION = f"/apis/{GROUP}/{VERSION}/{REPORT_PLURAL}"
 JSON_PATCH = "application/json-patch+json"
+_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~")
+"""What RFC 3986 reserves for no purpose."""
 
 Json = dict[str, Any]
 
@@ -130,7 +131,7 @@ class Connection:
     def __init__(self, server: ApiServer, clock: Callable[[], float] = time.monotonic) -> None:
         self._server = server
         self._clock = clock
-        self._http: http.client.HTTPSConnection | None = None
+        self._http: HttpsConnection | None = None
         self._used_at = 0.0
 
     def request(self, method: str, path: str, content_type: str, body: bytes) -> Answer:
@@ -141,18 +142,19 @@ class Connection:
         """
         if self._http is not None and self._clock() - self._used_at > IDLE_SECONDS:
             self.close()
-        kept = self._http is not None
+        kept = self._http is not None and self._http.open
         try:
+            try:
+                return self._attempt(method, path, content_type, body)
+            except ConnectionError:
+                if not kept:
+                    raise
             return self._attempt(method, path, content_type, body)
-        except (ConnectionError, http.client.BadStatusLine) as error:
-            if not kept:
-                raise self._no_answer(error) from error
-        except (OSError, http.client.HTTPException) as error:
-            raise self._no_answer(error) from error
-        try:
-            return self._attempt(method, path, content_type, body)
-        except (OSError, http.client.HTTPException) as error:
-            raise self._no_answer(error) from error
+        except (OSError, HttpError) as error:
+            raise NotWritten(
+                f"no answer from the API server at {self._server.host}:{self._server.port}: "
+                f"{type(error).__name__}: {error}"
+            ) from error
 
     def close(self) -> None:
         """Drop the connection, if there is one."""
@@ -167,44 +169,27 @@ class Connection:
             "Accept": "application/json",
             "User-Agent": "oomsayer-agent",
         }
-        try:
-            if self._http is None:
-                self._http = self._connect()
-            self._http.request(method, path, body, headers)
-            with self._http.getresponse() as response:
-                answer = _answer(response)
-        except BaseException:
-            self.close()
-            raise
+        if self._http is None or not self._http.open:
+            self._http = self._connect()
+        answer = _answer(self._http.request(method, path, headers, body, MAX_ANSWER))
         self._used_at = self._clock()
         return answer
 
-    def _connect(self) -> http.client.HTTPSConnection:
+    def _connect(self) -> HttpsConnection:
         authority = self._server.directory / "ca.crt"
         try:
             context = ssl.create_default_context(cafile=str(authority))
         except OSError as error:
             reason = error.strerror or error
             raise NotWritten(f"{authority}: {reason}: it has to hold the API server's CA") from error
-        return http.client.HTTPSConnection(
-            self._server.host, self._server.port, timeout=TIMEOUT_SECONDS, context=context
-        )
-
-    def _no_answer(self, error: Exception) -> NotWritten:
-        return NotWritten(
-            f"no answer from the API server at {self._server.host}:{self._server.port}: "
-            f"{type(error).__name__}: {error}"
-        )
+        return HttpsConnection(self._server.host, self._server.port, context, TIMEOUT_SECONDS)
 
 
-def _answer(response: http.client.HTTPResponse) -> Answer:
-    body = response.read(MAX_ANSWER)
+def _answer(response: Response) -> Answer:
     message = ""
     if response.status >= HTTPStatus.BAD_REQUEST:
-        message = _message(body) or response.reason
-    while response.read(MAX_ANSWER):
-        pass  # a kept connection has to be read to the end
-    wait = response.headers.get("Retry-After", "")
+        message = _message(response.body) or response.reason
+    wait = response.headers.get("retry-after", "")
     return Answer(response.status, message, float(wait) if wait.isdecimal() else None)
 
 
@@ -262,9 +247,7 @@ class ReportWriter:
         operations: list[Json] = [{"op": "add", "path": "/status", "value": status}]
         if owners:
             operations.insert(0, {"op": "add", "path": "/metadata/ownerReferences", "value": owners})
-        return self._request(
-            "PATCH", f"{COLLECTION}/{quote(self._node, safe='')}", JSON_PATCH, compact(operations)
-        )
+        return self._request("PATCH", f"{COLLECTION}/{_quoted(self._node)}", JSON_PATCH, compact(operations))
 
     def _create(self, status: Json, owners: list[Json]) -> Answer:
         metadata: Json = {"name": self._node}
@@ -279,6 +262,11 @@ class ReportWriter:
             # The kubelet may have put a new token there between our reading and the server's.
             answer = self._connection.request(method, path, content_type, body)
         return answer
+
+
+def _quoted(name: str) -> str:
+    """A name as one segment of a path, without urllib.parse, which would take half a mebibyte."""
+    return "".join(chr(byte) if chr(byte) in _PLAIN else f"%{byte:02X}" for byte in name.encode())
 
 
 def owner_reference(node: BoundNode) -> Json:

@@ -4,7 +4,7 @@ Only the latest state matters, so nothing is queued: when a write can be tried, 
 is written. The sampling loop never waits for the network.
 """
 
-import random
+import os
 import threading
 from collections.abc import Callable
 
@@ -82,7 +82,7 @@ class Courier:
                 self._deliver()
             except NotWritten as error:
                 failures += 1
-                wait = backoff(failures, error.retry_after, random.random())  # noqa: S311 - spreads load only
+                wait = backoff(failures, error.retry_after, os.urandom(1)[0] / 255)
                 self._failed(error, wait)
                 self._stopping.wait(wait)
             else:

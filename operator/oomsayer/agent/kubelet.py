@@ -4,15 +4,16 @@ Its /configz answers whoever may get nodes/configz (Kubernetes 1.33 and later; b
 nodes/proxy, which allows far more and which the chart does not give).
 """
 
-import http.client
 import json
 import ssl
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
 from oomsayer.agent.apiserver import ApiServer
+from oomsayer.agent.https import HttpError, HttpsConnection
 from oomsayer.kubelet.config import DEFAULTS, KubeletConfig, read_configz
 
 PORT = 10250
@@ -54,27 +55,21 @@ class Kubelet:
         headers = {"Authorization": f"Bearer {self.account.token()}", "User-Agent": "oomsayer-agent"}
         where = f"the kubelet at {self.host}:{self.port}"
         try:
-            connection = http.client.HTTPSConnection(
-                self.host, self.port, timeout=_TIMEOUT_SECONDS, context=self._context()
-            )
-            try:
-                connection.request("GET", "/configz", headers=headers)
-                response = connection.getresponse()
-                body = response.read(_MAX_ANSWER)
-            finally:
-                connection.close()
+            connection = HttpsConnection(self.host, self.port, self._context(), _TIMEOUT_SECONDS)
+            with closing(connection):
+                response = connection.request("GET", "/configz", headers, b"", _MAX_ANSWER)
         except ssl.SSLCertVerificationError as error:
             raise ConfigNotReadError(
                 f"{where}: {error.verify_message}: sign its certificate with the cluster's CA "
                 "(serverTLSBootstrap), or set agent.kubelet.insecureTLS in the chart"
             ) from error
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, HttpError) as error:
             raise ConfigNotReadError(f"{where}: {type(error).__name__}: {error}") from error
         if response.status != HTTPStatus.OK:
-            said = body[:_SAID].decode("utf-8", "replace").strip()
+            said = response.body[:_SAID].decode("utf-8", "replace").strip()
             raise ConfigNotReadError(f"{where} answered {response.status}: {said}")
         try:
-            return read_configz(json.loads(body))
+            return read_configz(json.loads(response.body))
         except ValueError as error:
             raise ConfigNotReadError(f"{where}: {error}") from error
 

@@ -1,15 +1,21 @@
 """Serves /metrics and /healthz. The package http.server would take more than a mebibyte of every node."""
 
+import socket
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
+from errno import EINVAL
 from http import HTTPStatus
-from socket import AF_INET, AF_INET6, AddressFamily
-from socketserver import StreamRequestHandler, ThreadingTCPServer
+from typing import BinaryIO
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 CLIENT_TIMEOUT_SECONDS = 5.0
 """A client that sends nothing for so long is cut off."""
+
+BREATH_SECONDS = 0.1
+"""Where clients can not be taken, for want of descriptors as a rule, some should go first."""
 
 MAX_LINE = 8192
 MAX_HEADERS = 100
@@ -29,7 +35,7 @@ def address_of(text: str) -> tuple[str, int]:
 
 
 class HttpServer:
-    """The HTTP server of the agent, in threads of its own."""
+    """The HTTP server of the agent: a thread that waits for clients, and one for each client."""
 
     def __init__(self, address: tuple[str, int], metrics: Callable[[], str], ill: Callable[[], str]) -> None:
         """Bind and listen.
@@ -42,63 +48,66 @@ class HttpServer:
         Raises:
             OSError: the address can not be bound.
         """
-        self._http = _Http(address, metrics, ill)
+        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        self._socket = socket.create_server(address, family=family)
+        self._thread = threading.Thread(target=self._serve, name="http", daemon=True)
+        self._metrics = metrics
+        self._ill = ill
 
     @property
     def port(self) -> int:
         """The port it listens on."""
-        return int(self._http.server_address[1])
+        return int(self._socket.getsockname()[1])
 
     def start(self) -> None:
         """Start serving."""
-        threading.Thread(target=self._http.serve_forever, name="http", daemon=True).start()
+        self._thread.start()
 
     def stop(self) -> None:
         """Stop serving and free the port."""
-        self._http.shutdown()
-        self._http.server_close()
+        self._socket.shutdown(socket.SHUT_RDWR)  # wakes the thread
+        self._thread.join()
+        self._socket.close()
 
+    def _serve(self) -> None:
+        while True:
+            try:
+                client, _ = self._socket.accept()
+            except OSError as error:
+                if error.errno == EINVAL:
+                    return  # stopped
+                time.sleep(BREATH_SECONDS)
+                continue
+            threading.Thread(target=self._attend, args=(client,), daemon=True).start()
 
-class _Http(ThreadingTCPServer):
-    daemon_threads = True
-    allow_reuse_address = True
+    def _attend(self, client: socket.socket) -> None:
+        client.settimeout(CLIENT_TIMEOUT_SECONDS)
+        # A client that went away is no event.
+        with client, client.makefile("rb") as lines, suppress(OSError):
+            client.sendall(self._reply(lines))
 
-    def __init__(self, address: tuple[str, int], metrics: Callable[[], str], ill: Callable[[], str]) -> None:
-        self.address_family: AddressFamily = AF_INET6 if ":" in address[0] else AF_INET
-        self.metrics = metrics
-        self.ill = ill
-        super().__init__(address, _Handler)
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """A client that went away is no event."""
-
-
-class _Handler(StreamRequestHandler):
-    timeout = CLIENT_TIMEOUT_SECONDS
-    server: _Http
-
-    def handle(self) -> None:
-        """Answer one request and close; a head that is too long is cut off unanswered."""
-        words = self.rfile.readline(MAX_LINE).split()
+    def _reply(self, lines: BinaryIO) -> bytes:
+        """What to answer to one request: nothing where its head is too long or no request."""
+        words = lines.readline(MAX_LINE).split()
         for _ in range(MAX_HEADERS):
-            if self.rfile.readline(MAX_LINE) in (b"\r\n", b"\n", b""):
+            if lines.readline(MAX_LINE) in (b"\r\n", b"\n", b""):
                 break
         else:
-            return
+            return b""
         if len(words) < 2:  # noqa: PLR2004 - method and path
-            return
+            return b""
         path = words[1].partition(b"?")[0]
         if words[0] not in (b"GET", b"HEAD"):
             answer = _answer(HTTPStatus.METHOD_NOT_ALLOWED, "only GET is answered\n")
         elif path == b"/metrics":
-            answer = _answer(HTTPStatus.OK, self.server.metrics(), METRICS_TYPE)
+            answer = _answer(HTTPStatus.OK, self._metrics(), METRICS_TYPE)
         elif path == b"/healthz":
-            ill = self.server.ill()
+            ill = self._ill()
             answer = _answer(HTTPStatus.SERVICE_UNAVAILABLE if ill else HTTPStatus.OK, f"{ill or 'ok'}\n")
         else:
             answer = _answer(HTTPStatus.NOT_FOUND, "/metrics and /healthz are here\n")
         head, end, body = answer.partition(b"\r\n\r\n")
-        self.wfile.write(head + end + (b"" if words[0] == b"HEAD" else body))
+        return head + end + (b"" if words[0] == b"HEAD" else body)
 
 
 def _answer(status: HTTPStatus, text: str, content_type: str = "text/plain; charset=utf-8") -> bytes:

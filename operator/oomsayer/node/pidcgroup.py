@@ -4,6 +4,7 @@ Source: proc_cgroup_show() in kernel/cgroup/cgroup.c; cgroups(7).
 """
 
 import os
+import sys
 
 DELETED = " (deleted)"
 """What the kernel appends to the path of a cgroup that has been removed."""
@@ -24,7 +25,7 @@ def memory_path(data: bytes, version: int) -> str | None:
             continue
         controllers = parts[1].split(b",")
         if b"memory" in controllers if version == 1 else parts[0] == b"0" and controllers == [b""]:
-            return os.fsdecode(parts[2])
+            return sys.intern(os.fsdecode(parts[2]))  # one text for all who are in it
     return None
 
 

@@ -3,6 +3,7 @@
 Source: do_task_stat() in fs/proc/array.c; proc_pid_stat(5).
 """
 
+import sys
 from typing import NamedTuple
 
 PF_EXITING = 0x4
@@ -36,6 +37,9 @@ class PidStat(NamedTuple):
     """Field 24: resident pages, from 6.2 on without what sits in per-CPU counters."""
     signals: int
     """Field 31: signals pending for the leader, the first 31."""
+    stack: int = 0
+    """Field 28: where the stack began when its program was started, at random; the same for all who share its
+    memory, and for its forks. 0 where the reader may not trace it."""
 
     @property
     def kernel_thread(self) -> bool:
@@ -60,7 +64,7 @@ def parse(data: bytes) -> PidStat | None:
     fields = data[closing + 1 :].split()
     try:
         return PidStat(
-            comm=data[opening + 1 : closing].decode("utf-8", "surrogateescape"),
+            comm=sys.intern(data[opening + 1 : closing].decode("utf-8", "surrogateescape")),
             state=fields[0].decode("ascii"),
             parent=int(fields[1]),
             flags=int(fields[6]),
@@ -70,6 +74,7 @@ def parse(data: bytes) -> PidStat | None:
             vsize_bytes=int(fields[20]),
             rss_pages=max(int(fields[21]), 0),
             signals=int(fields[28]),
+            stack=int(fields[25]),
         )
     except (IndexError, ValueError):
         return None

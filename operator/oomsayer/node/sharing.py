@@ -3,6 +3,9 @@
 kcmp(2) proves it where the reader may trace both. Elsewhere parent and child whose memory counters are all
 equal are taken to share: a fork copies no file pages, so its counters differ from its parent's. Of other
 processes equal counters prove nothing: idle workers of one program look alike.
+
+Few have to be asked about: who shares has the same address space in size, and in it the same place of the
+stack, which is drawn by lot when a program starts and shown to whom kcmp is open.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -33,9 +36,10 @@ class Sharing:
             processes: all of them.
             anew: ask kcmp again about those that are known.
         """
-        alike: dict[int, list[Process]] = {}
+        alike: dict[tuple[int, int], list[Process]] = {}
         for process in processes:
-            alike.setdefault(process.stat.vsize_bytes, []).append(process)
+            stat = process.stat
+            alike.setdefault((stat.vsize_bytes, stat.stack), []).append(process)
         known: dict[_Identities, dict[int, int]] = {}
         shared: dict[int, int] = {}
         assumed: list[str] = []

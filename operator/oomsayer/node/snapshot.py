@@ -28,6 +28,8 @@ _MOST_CPUSETS = 64
 """How many sets of memory nodes are told."""
 USERSPACE_KILLERS = frozenset({"systemd-oomd", "oomd", "earlyoom", "nohang"})
 """Programs that kill by rules of their own before the kernel has to."""
+_NO_TASK = (0, Task(0, 0, "", "", 0, 0))
+"""In place of what is not known: revisions begin at 1."""
 
 
 class UnreadableNodeError(Exception):
@@ -82,7 +84,7 @@ class Scanner:
         self._detection: Detection | None = None
         self._nodes: tuple[MemoryNode, ...] = ()
         self._cpus = 1
-        self._tasks: dict[int, tuple[tuple[object, ...], Task]] = {}
+        self._tasks: dict[int, tuple[int, Task]] = {}
 
     def close(self) -> None:
         """Let go of everything open."""
@@ -196,13 +198,22 @@ class Scanner:
         return stat is not None and stat.kernel_thread and stat.parent == 0
 
     def _task(self, process: Process, place: Place, mm: int, reaper: int, *, init: bool) -> Task:
-        key = (process.revision, process.stat.start_time, place, mm, reaper, init)
-        before = self._tasks.get(process.pid)
-        if before is not None and before[0] == key:
-            return before[1]
+        pid, revision = process.pid, process.revision
+        unkillable = Unkillable.INIT if init and pid == 1 else None
+        # No two processes ever have the same revision.
+        known, task = self._tasks.get(pid, _NO_TASK)
+        if (
+            known == revision
+            and task.memcg == place.memcg
+            and task.order == place.order
+            and task.mm == mm
+            and task.reaper == reaper
+            and task.unkillable is unkillable
+        ):
+            return task
         stat, status = process.stat, process.status
         task = Task(
-            pid=process.pid,
+            pid=pid,
             start_time=stat.start_time,
             comm=stat.comm,
             memcg=place.memcg,
@@ -212,7 +223,7 @@ class Scanner:
             pgtables_bytes=status.pgtables_bytes,
             order=place.order,
             mm=mm,
-            unkillable=Unkillable.INIT if init and process.pid == 1 else None,
+            unkillable=unkillable,
             in_flight=stat.dying or status.sigkill_pending,
             cap_sys_admin=status.cap_sys_admin,
             parent=stat.parent,
@@ -220,7 +231,7 @@ class Scanner:
             reaper=reaper,
             mems_allowed=_restricted(status.mems_allowed, self._nodes),
         )
-        self._tasks[process.pid] = (key, task)
+        self._tasks[pid] = (revision, task)
         return task
 
     def _forget_tasks(self, tasks: list[Task]) -> None:
