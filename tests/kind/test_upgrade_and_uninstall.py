@@ -57,7 +57,7 @@ def test_an_upgrade_of_the_chart_changes_a_crd_and_keeps_what_is_there(stage: St
     crd = changed / "templates/crds/oomforecasts.yaml"
     crd.write_text(crd.read_text().replace("- name: Victim\n", "- name: Who-Dies\n"))
     assert crd.read_text() != (CHART / "templates/crds/oomforecasts.yaml").read_text()
-    install(stage.cluster, stage.kubectl, changed, new_image=False)
+    install(stage.cluster, stage.kubectl, changed)
     header = stage.kubectl("get", "oomforecasts").splitlines()[0]
     assert "WHO-DIES" in header
     assert forecasts().keys() == before.keys()
