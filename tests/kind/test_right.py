@@ -3,8 +3,6 @@
 All nodes share one kernel: one counter of kills, and one log, which has other pids and longer paths.
 """
 
-from collections.abc import Iterator
-
 import pytest
 from lab.provider import Provider
 from tests.cluster.installation import with_values
@@ -20,13 +18,12 @@ def source(
     cluster: Provider,
     first_forecasts: float,  # noqa: ARG001
     request: pytest.FixtureRequest,
-) -> Iterator[str]:
+) -> str:
     """How agents know of kills."""
     name: str = request.param
     log = name == "KernelLog"
     with_values(cluster, f"agent.kernelLog={str(log).lower()}")
-    yield name
-    with_values(cluster, "agent.kernelLog=false")
+    return name
 
 
 def claimed(stage: Stage, cluster: Provider) -> dict[str, int]:

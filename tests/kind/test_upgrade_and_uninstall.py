@@ -72,6 +72,7 @@ def test_an_upgrade_of_the_chart_changes_a_crd_and_keeps_what_is_there(stage: St
 
 def test_an_uninstall_leaves_nothing_but_the_crds_and_what_they_hold(stage: Stage) -> None:
     kinds = stage.kubectl("api-resources", "--verbs=list", "--output=name").split()
+    inner = stage.kubectl("api-resources", "--verbs=list", "--namespaced", "--output=name").split()
     helm(stage.cluster, "uninstall", RELEASE, "--wait")
 
     def left() -> set[str]:
@@ -80,7 +81,7 @@ def test_an_uninstall_leaves_nothing_but_the_crds_and_what_they_hold(stage: Stag
 
     eventually("the last pods to be gone", lambda: left() <= KEPT)
     assert left() == KEPT
-    inside = stage.kubectl("--namespace", NAMESPACE, "get", ",".join(kinds), "--output", "name").split()
+    inside = stage.kubectl("--namespace", NAMESPACE, "get", ",".join(inner), "--output", "name").split()
     own = {
         name
         for name in inside
