@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 from oomsayer.cli.text import valid
 from oomsayer.kernel.explain import Change, Explanation
-from oomsayer.kernel.reportchoice import Ranked
+from oomsayer.kernel.report.choice import Ranked
 
 _Fields: TypeAlias = dict[str, object]
 

@@ -9,7 +9,7 @@ from oomsayer.cli.text import harmless, shortened
 from oomsayer.kernel.badness import rss_swap_pgtables
 from oomsayer.kernel.domain import DomainKind
 from oomsayer.kernel.explain import OOM_SCORE_ADJ_MAX, Explanation
-from oomsayer.kernel.reportchoice import Ranked
+from oomsayer.kernel.report.choice import Ranked
 from oomsayer.kernel.snapshot import OOM_SCORE_ADJ_MIN
 from oomsayer.kubelet.cgroups import owner
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from oomsayer.kernel.domain import DomainKind
 from oomsayer.kernel.era import Era, RssSource
 from oomsayer.kernel.oom_kill import Outcome
-from oomsayer.kernel.oomreport import OomReport, TaskRow
-from oomsayer.kernel.reportchoice import (
+from oomsayer.kernel.report import OomReport, TaskRow
+from oomsayer.kernel.report.choice import (
     Ranked,
     Reading,
     Scorable,
@@ -22,7 +22,7 @@ from oomsayer.kernel.reportchoice import (
     settled_by_score,
     winner,
 )
-from oomsayer.kernel.reportfacts import (
+from oomsayer.kernel.report.facts import (
     ENDLESS,
     Missing,
     Span,

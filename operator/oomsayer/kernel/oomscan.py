@@ -8,7 +8,9 @@ anywhere, and a piece of a report at either end may hold neither: there every li
 from collections import deque
 from collections.abc import Iterable, Iterator
 
-from oomsayer.kernel.oomreport import MOST_BYTES_A_LINE, OomReport, OomReportReader
+from oomsayer.kernel.report import OomReport
+from oomsayer.kernel.report.reader import OomReportReader
+from oomsayer.kernel.report.source import MOST_BYTES_A_LINE
 
 BLOCK_BYTES = 256 * 1024
 """A good size to read by: it fits a processor's cache."""

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from oomsayer.kernel import nodelist
 from oomsayer.kernel.domain import DomainKind, constrained_alloc, mem_cgroup_get_max
 from oomsayer.kernel.era import ERAS, Era, detect, era_named, release_version
-from oomsayer.kernel.oomreport import Limit, OomReport
+from oomsayer.kernel.report import Limit, OomReport
 from oomsayer.kernel.snapshot import ROOT, Memcg, Memory, Sysctls
 
 ENDLESS = 2**50

@@ -7,8 +7,8 @@ from typing import NamedTuple
 from oomsayer.kernel.badness import oom_badness, unkillable
 from oomsayer.kernel.domain import DomainKind
 from oomsayer.kernel.era import Era, Tie
-from oomsayer.kernel.oomreport import OomReport, TaskRow
-from oomsayer.kernel.reportfacts import ENDLESS, Span, victim_pid
+from oomsayer.kernel.report import OomReport, TaskRow
+from oomsayer.kernel.report.facts import ENDLESS, Span, victim_pid
 from oomsayer.kernel.snapshot import Unkillable
 
 

@@ -1,0 +1,50 @@
+"""A report's header: who asked for memory, and under which cpuset."""
+
+import re
+
+from oomsayer.kernel.logline import LogLine
+from oomsayer.kernel.report import OomReport
+from oomsayer.kernel.report.source import Source
+
+_HEADER = (
+    r"^(?P<comm>.*?) invoked oom-killer"
+    r"(?:: gfp_mask=0x[0-9a-f]+(?:\([^)]*\))?)?(?:, nodemask=(?P<nodemask>\(null\)|[\d,-]*))?"
+    r"(?:,\s+order=(?P<order>-?\d{1,4}))?(?:, oom_score_adj=(?P<adj>-?\d{1,5}))?"
+)
+_CPUSET = r" cpuset=(?P<cpuset>.*) mems_allowed=(?P<mems>[\d,-]*)\s*$"
+
+
+def read_header(source: Source, line: LogLine) -> bool:
+    """A report begins: `java invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, ...`."""
+    match = re.search(_HEADER, line.text)
+    if match is None:
+        return False
+    report = source.report
+    comm = match["comm"].rpartition("kernel: ")[2].strip()
+    order = int(match["order"]) if match["order"] else None
+    # The same header again, before anything else came, is a copy of the line.
+    if report and report.header == comm and report.order == order and _only_header(report):
+        return True
+    if report and report.header is None and report.order is None and _only_header(report):
+        report.seconds = line.seconds
+    else:
+        report = source.new(line)
+    report.header, report.order = comm, order
+    report.sysrq = report.order == -1
+    report.nodemask = match["nodemask"]
+    return True
+
+
+def read_cpuset(source: Source, line: LogLine) -> bool:
+    """Where it may allocate, up to 4.20: `java cpuset=/ mems_allowed=0`."""
+    match = re.search(_CPUSET, line.text)
+    if match is None or source.report is None:
+        return False
+    source.report.cpuset, source.report.mems_allowed = match["cpuset"], match["mems"]
+    return True
+
+
+def _only_header(report: OomReport) -> bool:
+    return not (
+        report.rows or report.columns or report.summary or report.chosen or report.ended or report.memory
+    )

@@ -1,0 +1,137 @@
+"""What the kernel says of the end: whom it chose (up to 5.0), whom it killed, or why nobody."""
+
+import re
+
+from oomsayer.kernel.logline import LogLine
+from oomsayer.kernel.report import Killed, OomReport
+from oomsayer.kernel.report.source import BREAKABLE, Source
+
+_MOST_KILLED = 10_000
+_LONGEST_REASON = 60
+_CHOSEN = r"Kill process (\d{1,10}) \((.{0,64})\) score (\d{1,20}) or sacrifice child"
+_SHARING = r"Kill process (\d{1,10}) \((.{0,64})\) sharing same memory"
+KILLED = (
+    r"Killed process (?P<pid>\d{1,10})(?:, UID:? ?\d+,?)? \((?P<comm>.{0,64})\)(?:,? UID:? \d{1,10},?)?"
+    r"(?:,? total-vm:(?P<vm>\d{1,18})kB, anon-rss:(?P<anon>\d{1,18})kB, file-rss:(?P<file>\d{1,18})kB"
+    r"(?:, shmem-rss:(?P<shmem>\d{1,18})kB)?(?P<tail>, UID:\d+ pgtables:\d+kB oom_score_adj:-?\d+)?)?"
+)
+_REASON = r"of [mM]emory(?: \(\w+\))?: $"
+GROUP = r"Tasks in (/.*) are going to be killed due to memory\.oom\.group set"
+_EXITING = r"OOM victim (\d{1,10}) \((.{0,64})\) is already exiting"
+_NO_KILLABLE = r"(?i)no killable process|System is deadlocked on memory"
+_PANIC = r"Out of memory:? (.*panic_on_oom is enabled)"
+
+
+def read_chosen(source: Source, line: LogLine) -> bool:
+    """The choice, up to 5.0: `Kill process 100 (java) score 900 or sacrifice child`."""
+    sharing = re.search(_SHARING, line.text)
+    if sharing:
+        report = source.open(line)
+        _add_killed(report, Killed(int(sharing[1]), sharing[2]))
+        return True
+    match = re.search(_CHOSEN, line.text)
+    if match is None:
+        return False
+    chosen = (int(match[1]), match[2], int(match[3]))
+    report = source.open(line)
+    if report.chosen == chosen:
+        return True
+    if report.chosen or report.ended:
+        report = source.new(line)
+    report.chosen = chosen
+    report.until = min(report.until, (5, 1))
+    _reason(report, line.text)
+    return True
+
+
+def read_killed(source: Source, line: LogLine) -> bool:
+    """A death: `Killed process 100 (java) total-vm:4096kB, anon-rss:1024kB, ...`."""
+    match = re.search(KILLED, line.text)
+    if match is None:
+        if re.search(BREAKABLE, line.text):
+            source.wrapped(line.text)
+        return False
+    killed = Killed(
+        int(match["pid"]),
+        match["comm"],
+        int(match["vm"]) if match["vm"] else None,
+        sum(int(match[k] or 0) for k in ("anon", "file", "shmem")) if match["anon"] else None,
+    )
+    report = source.open(line)
+    if not _belongs(report, killed):
+        report = source.new(line)
+    _add_killed(report, killed)
+    if re.search(_REASON, line.text[max(match.start() - _LONGEST_REASON, 0) : match.start()]):
+        report.killed_prefixed = True
+        report.since = max(report.since, (5, 1))
+        _reason(report, line.text)
+    if match["tail"]:
+        report.killed_with_uid = True
+        report.since = max(report.since, (5, 4))
+    return True
+
+
+def read_group(source: Source, line: LogLine) -> bool:
+    """A cgroup dies as one: `Tasks in /a are going to be killed due to memory.oom.group set`."""
+    match = re.search(GROUP, line.text)
+    if match is None:
+        if source.report is not None and re.search(BREAKABLE, line.text):
+            source.wrapped(line.text)
+        return False
+    source.open(line).oom_group = match[1]
+    return True
+
+
+def read_end(source: Source, line: LogLine) -> bool:
+    """It ends without a kill: the victim is exiting already, nobody can be killed, or a panic."""
+    exiting = re.search(_EXITING, line.text)
+    panic = re.search(_PANIC, line.text)
+    if not exiting and not panic and not re.search(_NO_KILLABLE, line.text):
+        return False
+    report = source.open(line)
+    if exiting and _met_again(report, int(exiting[1])):
+        return True
+    if report.killed or report.exiting:
+        report = source.new(line)
+    if exiting:
+        report.exiting = (int(exiting[1]), exiting[2])
+    elif panic:
+        report.panicked = panic[1]
+    else:
+        report.no_killable = True
+    return True
+
+
+def _reason(report: OomReport, text: str) -> None:
+    if "Memory cgroup out of memory" in text:
+        report.memcg_words = True
+    elif "Out of memory" in text:
+        report.node_words = True
+    if "oom_kill_allocating_task" in text:
+        report.allocating = True
+
+
+def _belongs(report: OomReport, killed: Killed) -> bool:
+    """Whether a further "Killed process" line is of this report: only a group kill prints several."""
+    if not report.killed or _told(report, killed.pid):
+        return True
+    if report.oom_group is None:
+        return False
+    return not report.rows or report.row_of(killed.pid) is not None
+
+
+def _met_again(report: OomReport, pid: int) -> bool:
+    """Whether a process is found exiting while its group is walked, as the victim itself may be."""
+    if report.oom_group is None:
+        return False
+    return _told(report, pid) or report.row_of(pid) is not None
+
+
+def _told(report: OomReport, pid: int) -> bool:
+    """Whether a line has told already that this process was killed."""
+    return any(killed.pid == pid for killed in report.killed)
+
+
+def _add_killed(report: OomReport, killed: Killed) -> None:
+    if len(report.killed) < _MOST_KILLED and not _told(report, killed.pid):
+        report.killed.append(killed)

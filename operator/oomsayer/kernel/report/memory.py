@@ -1,0 +1,105 @@
+"""What ran out, in numbers: a memory cgroup's counters, or the memory of the machine."""
+
+import re
+
+from oomsayer.kernel.logline import LogLine
+from oomsayer.kernel.report import Limit
+from oomsayer.kernel.report.source import Source
+
+UNLIMITED_KB = 2**52
+"""A limit of so many kB or more means none: kernels print their largest counter."""
+_TASK_IN = r"Task in (?P<memcg>/.*) killed as a result of limit of (?P<domain>/.*?)\s*$"
+_LIMIT_OF = r"Memory limit reached of cgroup (/.*?)\s*$"
+_STATS = r"Memory cgroup stats for (/.*?):(?: |$)"
+_COUNTER = (
+    r"(?P<what>memory\+swap|memory|swap|kmem): usage (?P<usage>\d{1,20})kB, "
+    r"limit (?P<limit>\d{1,20})kB, failcnt"
+)
+_RAM = r"(\d{1,15}) pages (?:of )?RAM\b"
+_RESERVED = r"(\d{1,15}) (?:pages reserved|reserved pages)"
+_SWAP_TOTAL = r"Total swap = (\d{1,15})kB"
+_SWAP_ON = r"Adding (\d{1,15})k swap on "
+_ZONE = r"(?:Node (?P<node>\d{1,5}) )?\w+ free:\d+kB .*?\bpresent:(?P<present>\d{1,15})kB"
+_BUDDY = r"(?:DMA\d*|Normal|Movable|HighMem): \d+\*(\d{1,4})kB "
+_TOTALS = ((_RAM, "ram_pages"), (_RESERVED, "reserved_pages"), (_SWAP_TOTAL, "swap_total_kb"))
+
+
+def read_cgroups(source: Source, line: LogLine) -> bool:
+    """Which cgroup: `Task in /a killed as a result of limit of /b`, `Memory cgroup stats for /b: ...`."""
+    task_in, limit_of, stats = (re.search(p, line.text) for p in (_TASK_IN, _LIMIT_OF, _STATS))
+    match = task_in or limit_of or stats
+    if match is None:
+        return False
+    report = source.open(line)
+    if report.ended:
+        report = source.new(line)
+    report.memcg_words = True
+    if task_in:
+        report.task_memcg, report.oom_memcg = task_in["memcg"], task_in["domain"]
+    else:
+        report.oom_memcg = report.oom_memcg or match[1]
+    return True
+
+
+def read_counter(source: Source, line: LogLine) -> bool:
+    """Its counters: `memory: usage 1048576kB, limit 1048576kB, failcnt 42`."""
+    match = re.search(_COUNTER, line.text)
+    if match is None:
+        return False
+    report = source.open(line)
+    if report.ended:
+        report = source.new(line)
+    limit = _limit(match)
+    report.memcg_words = True
+    if limit.limit_kb is None:
+        report.unlimited_kb = int(match["limit"])
+    if match["what"] == "memory":
+        report.memory = limit
+    elif match["what"] == "memory+swap":
+        report.memsw = limit
+    elif match["what"] == "swap":
+        report.swap = limit
+    return True
+
+
+def read_machine(source: Source, line: LogLine) -> bool:
+    """The machine: `Node 0 Normal free:...`, `1048576 pages RAM`, `Total swap = 0kB`; swap that is added."""
+    text = line.text
+    adding = re.search(_SWAP_ON, text)
+    if adding:
+        source.swap_total_kb = (source.swap_total_kb or 0) + int(adding[1])
+        return True
+    report = source.report
+    if report is None or report.ended:
+        return False
+    for pattern, name in _TOTALS:
+        match = re.search(pattern, text)
+        if match:
+            setattr(report, name, int(match[1]))
+    zone, buddy = re.search(_ZONE, text), re.search(_BUDDY, text)
+    if zone:
+        node = int(zone["node"] or 0)
+        report.node_present_kb[node] = report.node_present_kb.get(node, 0) + int(zone["present"])
+    elif buddy:
+        report.buddy_kb = int(buddy[1])
+    report.node_words = True
+    return True
+
+
+def read_trace(source: Source, line: LogLine) -> bool:
+    """A line of the call trace that tells what kind of OOM it is."""
+    report = source.report
+    if report is None or report.ended:
+        return False
+    if "mem_cgroup_out_of_memory" in line.text or "mem_cgroup_oom" in line.text:
+        report.memcg_words = True
+    elif "moom_callback" in line.text:
+        report.sysrq = True
+    else:
+        return False
+    return True
+
+
+def _limit(match: re.Match[str]) -> Limit:
+    limit = int(match["limit"])
+    return Limit(int(match["usage"]), None if limit >= UNLIMITED_KB else limit)

@@ -1,0 +1,288 @@
+"""Reads a log line by line: which function reads a line, which writer wrote it, whether a console broke it.
+
+A new format begins in _READERS: a word that its lines hold, and the function that reads them.
+"""
+
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
+
+from oomsayer.kernel.logline import LogLine, log_lines
+from oomsayer.kernel.report import MOST_ROWS, OomReport
+from oomsayer.kernel.report.header import read_cpuset, read_header
+from oomsayer.kernel.report.kill import GROUP, KILLED, read_chosen, read_end, read_group, read_killed
+from oomsayer.kernel.report.memory import read_cgroups, read_counter, read_machine, read_trace
+from oomsayer.kernel.report.release import read_features, read_release
+from oomsayer.kernel.report.row import ANY_ROW, NUMBERS, ROW_START
+from oomsayer.kernel.report.source import BREAKABLE, MOST_BYTES_A_LINE, WHOLE, Finished, Source
+from oomsayer.kernel.report.summary import read_summary, summary_in
+from oomsayer.kernel.report.table import HEAD, read_columns, read_odd_row, unwrap_row
+
+_ONE_WRITER = 2
+"""Bare lines count as a writer of their own."""
+_MOST_CHARACTERS_A_MESSAGE = 16_384
+"""Two cgroup paths of the greatest length (PATH_MAX) and what is around them."""
+_MOST_SOURCES = 64
+_IDLE_BEFORE_TABLE = 1_000
+"""How many lines of something else may stand inside a report: call traces, per-CPU lists, other messages."""
+_IDLE_AFTER_TABLE = 100
+_IDLE_AFTER_KILL = 8
+_PREFIX_MATTERS = rb"[\"\x1b]|invoked oom-killer|Linux version"
+"""Quoted or coloured lines must be unwrapped; a header begins with a name, a boot tells the time."""
+_TABLE_HEAD = b"total_vm"
+_MOST_WRAPS = 4
+_BROKEN = ((GROUP, read_group), (HEAD, read_columns), (KILLED, read_killed))
+"""What a broken line must match when it is whole again; summaries and rows are looked at more closely."""
+
+_LineReader: TypeAlias = Callable[[Source, LogLine], bool]
+"""Reads a line into the source's report; whether the line was of its kind."""
+
+_READERS: tuple[tuple[str, _LineReader], ...] = (
+    ("invoked oom-killer", read_header),
+    ("oom-kill:", read_summary),
+    ("Killed process", read_killed),
+    ("Kill process", read_chosen),
+    ("Tasks in", read_group),
+    ("total_vm", read_columns),
+    (": usage ", read_counter),
+    ("cgroup stats", read_cgroups),
+    ("reached of cgroup", read_cgroups),
+    ("killed as a result", read_cgroups),
+    ("tainted ", read_release),
+    ("Tainted: ", read_release),
+    ("Linux version", read_release),
+    ("mems_allowed=", read_cpuset),
+    ("Total swap", read_machine),
+    ("present:", read_machine),
+    ("*4kB ", read_machine),
+    ("*64kB ", read_machine),
+    ("pages RAM", read_machine),
+    ("pages of RAM", read_machine),
+    ("pages reserved", read_machine),
+    ("k swap on", read_machine),
+    ("Mem-Info", read_machine),
+    ("OOM victim", read_end),
+    ("killable", read_end),
+    ("deadlocked on", read_end),
+    ("panic_on_oom", read_end),
+    ("moom_callback", read_trace),
+    ("mem_cgroup_o", read_trace),
+    ("percpu ", read_features),
+    ("sec_pagetables", read_features),
+    ("min protection", read_features),
+    ("Tasks state", read_features),
+    ("workingset_refault", read_features),
+    ("vmalloc ", read_features),
+)
+"""Which reader to ask for a line that holds a word."""
+_WORDS: tuple[bytes, ...] = tuple(dict.fromkeys(word.encode() for word, _ in _READERS))
+
+
+class OomReportReader:
+    """Gathers reports from lines, fed in order. Memory stays bounded whatever is fed."""
+
+    def __init__(self) -> None:
+        self._finished = Finished()
+        self._sources: OrderedDict[str, Source] = OrderedDict({"": Source(self._finished)})
+        self._current = self._sources[""]
+
+    @property
+    def expectant(self) -> bool:
+        """Whether the next line may be the rest of one that a console broke."""
+        return bool(self._current.pending)
+
+    @property
+    def attentive(self) -> bool:
+        """Whether the lines that follow may belong to a report that has begun."""
+        source = self._current
+        report = source.report
+        if report is None:
+            return False
+        if report.ended:
+            return source.idle < _IDLE_AFTER_KILL
+        return source.idle < (_IDLE_AFTER_TABLE if report.rows else _IDLE_BEFORE_TABLE)
+
+    def take(self) -> Iterator[OomReport]:
+        """The reports that are finished, each once."""
+        return self._finished.take()
+
+    def close(self) -> Iterator[OomReport]:
+        """The reports that are finished, those cut off by the end of the log too."""
+        for source in self._sources.values():
+            source.finish()
+        yield from self.take()
+
+    def feed(self, raw: bytes) -> None:
+        """Read one line, without its line feed."""
+        if len(raw) > MOST_BYTES_A_LINE:
+            raw = raw[:MOST_BYTES_A_LINE]
+        source = self._current
+        if (
+            source.table is not None
+            and source.report is not None
+            and not source.pending
+            and self._row(source, raw)
+        ):
+            return
+        source.idle += 1
+        if source.pending or raw[:1] == b"{" or self._telling(raw):
+            self._read(raw)
+
+    def _telling(self, raw: bytes) -> bool:
+        """Whether a line may be of a report: a cheap look before any pattern for its parts is tried."""
+        if any(map(raw.__contains__, _WORDS)):
+            return True
+        if not re.search(NUMBERS, raw):
+            return False
+        return bool(re.search(ANY_ROW, raw) or re.search(ROW_START, raw))
+
+    def telling(self, lines: bytes, at: int, end: int) -> list[int]:
+        """Where the lines from `at` to `end` begin that may be of a report.
+
+        feed() passes over all others, while no report is open, and after a kill.
+        """
+        begins = {begin for word in _WORDS for begin in _lines_with(word, lines, at, end)}
+        begins |= {begin for begin in _lines_with(b"{", lines, at, end) if lines.startswith(b"{", begin)}
+        for row in re.compile(NUMBERS).finditer(lines, at, end):
+            begins.add(lines.rfind(b"\n", at, row.start()) + 1 or at)
+        return sorted(begins)
+
+    def ahead(self, lines: bytes, at: int, end: int) -> int:
+        """Read on from `at`, the beginning of a line, as far as can be told at a glance; where that ends.
+
+        Args:
+            lines: whole lines, `end` where they end.
+            at: where to begin.
+            end: where to stop.
+        """
+        source = self._current
+        report, table = source.report, source.table
+        if report is None or source.pending:
+            return at
+        if report.ended:
+            return self._ahead_to_telling(lines, at, end)
+        if table is None:
+            return self._ahead_to_table(lines, at, end)
+        # Rows of two writers look alike: only where there is one can they be taken as they come.
+        if len(self._sources) > _ONE_WRITER:
+            return at
+        match = table.line.match(lines, at, end)
+        rows, row = report.rows, table.row
+        while match is not None:
+            if len(rows) < MOST_ROWS:
+                # A copy of a row says the same.
+                rows.setdefault(int(match[1]), row(match))
+            else:
+                report.rows_dropped += 1
+            at = match.end()
+            match = table.line.match(lines, at, end)
+        source.idle = 0
+        return at
+
+    def _ahead_to_telling(self, lines: bytes, at: int, end: int) -> int:
+        """Pass over what follows the kill, up to a line that may be of a report, as long as one may come."""
+        source = self._current
+        stop = at
+        for _ in range(_IDLE_AFTER_KILL - source.idle):
+            stop = lines.find(b"\n", stop, end) + 1 or end
+        first = min(self.telling(lines, at, stop), default=stop)
+        source.idle += lines.count(b"\n", at, first)
+        return first
+
+    def _ahead_to_table(self, lines: bytes, at: int, end: int) -> int:
+        """Read the lines before the next table that some reader knows."""
+        head = lines.find(_TABLE_HEAD, at, end)
+        if head < 0:
+            return at
+        head = lines.rfind(b"\n", at, head) + 1 or at
+        begins = {begin for word in _WORDS for begin in _lines_with(word, lines, at, head)}
+        for begin in sorted(begins):
+            self.feed(lines[begin : lines.find(b"\n", begin, end)])
+        return head
+
+    def _row(self, source: Source, raw: bytes) -> bool:
+        """Read the line as a row of the open table, if it is one and from the same writer."""
+        table, report = source.table, source.report
+        if table is None or report is None or not source.wrote(raw) or b'"' in raw or b"\x1b" in raw:
+            return False
+        match = table.pattern.search(raw)
+        if match is None or not match[3] or report.ended:
+            return False
+        source.add_row(report, table.row(match))
+        return True
+
+    def _read(self, raw: bytes) -> None:
+        source = self._current
+        text = raw.decode("utf-8", "backslashreplace")
+        if self._plain(source, raw):
+            self._message(source, LogLine("", None, text))
+            return
+        for line in log_lines(text):
+            source = self._source(line, raw)
+            if len(line.text) > _MOST_CHARACTERS_A_MESSAGE:
+                line = line._replace(text=line.text[:_MOST_CHARACTERS_A_MESSAGE])  # noqa: PLW2901 - the same line
+            if source.pending and _unwrap(source, line.text):
+                continue
+            self._message(source, line)
+
+    def _plain(self, source: Source, raw: bytes) -> bool:
+        """Whether a line goes on with the report of the only writer, so that its prefix tells nothing new."""
+        return (
+            source.report is not None
+            and not source.pending
+            and len(self._sources) <= _ONE_WRITER
+            and source.wrote(raw)
+            and re.search(_PREFIX_MATTERS, raw) is None
+        )
+
+    def _source(self, line: LogLine, raw: bytes) -> Source:
+        if not line.source:
+            return self._current
+        source = self._sources.get(line.source)
+        if source is None:
+            source = self._sources[line.source] = Source(self._finished)
+            if len(self._sources) > _MOST_SOURCES:
+                self._sources.popitem(last=False)[1].finish()
+        if source is not self._current:
+            source.recognise(line, raw)
+            self._sources.move_to_end(line.source)
+            self._current = source
+        return source
+
+    def _message(self, source: Source, line: LogLine) -> None:
+        text = line.text
+        for word, reader in _READERS:
+            if word in text and reader(source, line):
+                source.idle = 0
+                return
+        read_odd_row(source, text)
+
+
+def _lines_with(word: bytes, lines: bytes, at: int, end: int) -> Iterator[int]:
+    """Where the lines from `at` to `end` begin that hold a word."""
+    hit = lines.find(word, at, end)
+    while hit >= 0:
+        yield lines.rfind(b"\n", at, hit) + 1 or at
+        after = lines.find(b"\n", hit, end)
+        hit = lines.find(word, after, end) if after >= 0 else -1
+
+
+def _unwrap(source: Source, text: str) -> bool:
+    """Join a line to the one that broke off before it; whether they made sense together."""
+    begun, source.pending = source.pending, ""
+    joined = begun + text
+    line = LogLine("", None, joined)
+    summary = summary_in(joined)
+    if summary is not None and summary.pid is not None:
+        return read_summary(source, line)
+    for pattern, reader in _BROKEN:
+        if re.search(BREAKABLE, begun) and re.search(pattern, joined):
+            return reader(source, line)
+    if re.search(ROW_START, begun.encode("utf-8", "surrogateescape")):
+        return unwrap_row(source, begun, text)
+    source.wraps += 1
+    if source.wraps < _MOST_WRAPS and re.search(BREAKABLE, joined) and not re.search(WHOLE, text):
+        source.pending = joined[:MOST_BYTES_A_LINE]
+        return True
+    return False

@@ -1,0 +1,71 @@
+"""Which kernel printed a report: the release that it shows, or the words and columns that came and went."""
+
+import re
+
+from oomsayer.kernel.logline import LogLine
+from oomsayer.kernel.report import OomReport
+from oomsayer.kernel.report.source import Source
+
+_RELEASE = r"(?:Not tainted|Tainted:[^#]*?)\s+(\d{1,3}\.\d{1,4}\S*)\s*(?:#|$)"
+_BOOT = r"Linux version (\d{1,3}\.\d{1,4}\S*) "
+_CPU = r"CPU: (\d{1,6}) (UID: \d+ )?PID: "
+_TABLE_HEADED_SINCE = (4, 19)
+_FEATURES: tuple[tuple[str, tuple[int, int] | None, tuple[int, int] | None], ...] = (
+    (r"(?:^|\s)percpu \d+\s*$", (5, 9), None),
+    (r"(?:^|\s)workingset_refault_anon \d+\s*$", (5, 9), None),
+    (r"(?:^|\s)workingset_refault \d+\s*$", None, (5, 8)),
+    (r"(?:^|\s)vmalloc \d+\s*$", (5, 18), None),
+    (r"(?:^|\s)sec_pagetables[ :]\d+", (6, 1), None),
+    (r"Tasks state \(memory values in pages\)", _TABLE_HEADED_SINCE, None),
+    (r"Memory cgroup min protection \d+kB", (6, 19), None),
+)
+"""What dates a report that shows no release: first and last mainline release that prints it."""
+
+
+def read_release(source: Source, line: LogLine) -> bool:
+    """The kernel: `CPU: 0 PID: 1 Comm: java Not tainted 6.12.1 #1`, or a boot: `Linux version 6.12.1 ...`."""
+    boot = re.search(_BOOT, line.text)
+    if boot:
+        source.finish()
+        source.kernel, source.swap_total_kb = boot[1], None
+        source.dead.clear()
+        return True
+    match = re.search(_RELEASE, line.text)
+    if match is None or source.report is None:
+        return False
+    report = source.report
+    report.kernel = source.kernel = match[1]
+    cpu = re.search(_CPU, line.text)
+    if cpu:
+        report.cpu = int(cpu[1])
+        if cpu[2]:
+            report.since = max(report.since, (6, 11))
+    return True
+
+
+def read_features(source: Source, line: LogLine) -> bool:
+    """A line that only some releases print: `percpu 4096`, `Tasks state (memory values in pages):`."""
+    report = source.report
+    if report is None or report.ended:
+        return False
+    for pattern, since, until in _FEATURES:
+        if re.search(pattern, line.text):
+            report.since = max(report.since, since or report.since)
+            report.until = min(report.until, until or report.until)
+            return True
+    return False
+
+
+def date_by_columns(report: OomReport) -> None:
+    """Narrow down the releases whose table has these columns."""
+    spans: dict[str, tuple[tuple[int, int], tuple[int, int]]] = {
+        "nr_pmds": ((4, 0), (4, 14)),
+        "pgtables_bytes": ((4, 15), (4, 18)),
+        "nr_ptes": ((3, 7), (4, 0)),
+    }
+    since, until = next((span for name, span in spans.items() if name in report.columns), ((3, 0), (3, 6)))
+    if "rss_anon" in report.columns:
+        since, until = (6, 8), report.until
+    elif report.wide_pid or report.since >= _TABLE_HEADED_SINCE:
+        since, until = _TABLE_HEADED_SINCE, report.until
+    report.since, report.until = max(report.since, since), min(report.until, until)

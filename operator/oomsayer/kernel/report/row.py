@@ -1,0 +1,56 @@
+"""One row of the table: how it looks, and what its columns hold, which the table's header names."""
+
+import re
+from functools import partial
+
+from oomsayer.kernel.report import TaskRow
+
+ANY_ROW = rb"(?s)\[\s*(\d{1,10})\]((?:\s+-?\d{1,20}){7,12})\s(.*)$"
+ROW_START = rb"\[\s*\d{1,10}\](?:\s+-?\d{1,20}){2,12}\s*$"
+NUMBERS = rb"\[\s*\d{1,10}\]\s+-?\d"
+"""How a row begins."""
+_ROW_COLUMNS = ("tgid", "uid", "oom_score_adj", "rss", "swapents", "total_vm")
+_PAGE_TABLE_COLUMNS = ("nr_ptes", "nr_pmds", "nr_puds")
+
+# Of a ready tuple: a call of the class goes through Python, and there is one for each row.
+_new_row = partial(tuple.__new__, TaskRow)
+
+
+class Table:
+    """How the rows of one table are read: the columns are those that its header names."""
+
+    def __init__(self, columns: tuple[str, ...]) -> None:
+        self.columns = columns
+        count = len(columns)
+        self.pattern = re.compile(
+            rb"\[\s*(\d{1,10})\]" + rb"\s+(-?\d{1,20})" * count + rb"(?:\s(.*))?$", re.DOTALL
+        )
+        # The same with the whole line around it, where nothing in the line is quoted or coloured.
+        self.line = re.compile(
+            rb"[^\n]*?\[ *(\d{1,10})\]" + rb" +(-?\d{1,20})" * count + rb" ([^\n\x1b\"]+)\n"
+        )
+        # Among a row's numbers the pid comes first: a place of 0 is a column that is not there.
+        place = {name: index for index, name in enumerate(columns, start=1)}
+        self.known = {"tgid", "rss", "oom_score_adj"} <= place.keys()
+        self._places = tuple(place.get(name, 0) for name in _ROW_COLUMNS)
+        page_tables = ("pgtables_bytes",) if "pgtables_bytes" in place else _PAGE_TABLE_COLUMNS
+        self._page_tables = [place[name] for name in page_tables if name in place]
+
+    def row(self, match: re.Match[bytes]) -> TaskRow:
+        """One row, its numbers taken by the names of their columns."""
+        *numbers, comm = match.groups()
+        values = list(map(int, numbers))
+        tgid, uid, adj, rss, swap, total_vm = self._places
+        return _new_row(
+            (
+                values[0],
+                values[tgid],
+                values[uid] if uid else -1,
+                (comm or b"").rstrip(b"\r\n").decode("utf-8", "backslashreplace"),
+                values[adj],
+                values[rss],
+                values[swap] if swap else None,
+                sum([values[place] for place in self._page_tables]),
+                values[total_vm] if total_vm else 0,
+            )
+        )

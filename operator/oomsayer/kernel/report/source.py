@@ -1,0 +1,143 @@
+"""Which lines belong together: the report that a writer of lines is in the middle of, from first to last."""
+
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+
+from oomsayer.kernel.logline import LogLine
+from oomsayer.kernel.report import MOST_ROWS, OomReport, TaskRow
+from oomsayer.kernel.report.row import Table
+
+MOST_BYTES_A_LINE = 65_536
+_REMEMBERED = 256
+_PID_FRESH_SECONDS = 600
+"""How long a pid that was killed is taken for the same process when a later table shows it."""
+BREAKABLE = r"oom-kill:constraint=|Tasks in(?: /|\s*$)|\[ *pid *\]|Killed process \d{1,10} \([^)]{0,64}$"
+"""Long lines, which a console may break in several."""
+WHOLE = r"oom-kill:constraint=|Tasks in /|Killed process|invoked oom-killer|\[ *pid *\]"
+
+
+class Finished:
+    """The reports that are over, each once: journal and dmesg may both be in one log."""
+
+    def __init__(self) -> None:
+        self._reports: deque[OomReport] = deque()
+        self._seen: OrderedDict[int, None] = OrderedDict()
+
+    def add(self, report: OomReport) -> None:
+        """Keep a report until it is taken, unless it is a copy."""
+        print_of = _fingerprint(report)
+        if print_of in self._seen:
+            return
+        self._seen[print_of] = None
+        if len(self._seen) > _REMEMBERED:
+            self._seen.popitem(last=False)
+        self._reports.append(report)
+
+    def take(self) -> Iterator[OomReport]:
+        """Each once."""
+        while self._reports:
+            yield self._reports.popleft()
+
+
+class Source:
+    """What is known of one writer of lines: the report it is in the middle of, and what it said before."""
+
+    def __init__(self, finished: Finished) -> None:
+        self._finished = finished
+        self.report: OomReport | None = None
+        self.table: Table | None = None
+        self._first = b""
+        self._host = b""
+        self.kernel: str | None = None
+        self.swap_total_kb: int | None = None
+        self.dead: OrderedDict[int, tuple[str, float | None]] = OrderedDict()
+        self.pending = ""
+        self.wraps = 0
+        self.idle = 0
+
+    def recognise(self, line: LogLine, raw: bytes) -> None:
+        """Remember how this writer's lines look, by one of them."""
+        host = b" %b " % line.source.rpartition(" ")[2].encode()
+        self._host = host if host in raw else b""
+        self._first = _class_of(raw)
+
+    def wrote(self, raw: bytes) -> bool:
+        """Whether a line looks like those of this writer: a cheap look for the rows of a table."""
+        return (not self._first or _class_of(raw) == self._first) and self._host in raw
+
+    def open(self, line: LogLine) -> OomReport:
+        """The report that a line belongs to; a new one where none is open."""
+        if self.report is None:
+            self.report = OomReport(
+                source=line.source,
+                seconds=line.seconds,
+                kernel=None,
+                swap_total_before_kb=self.swap_total_kb,
+                killed_before=self._lately_dead(line.seconds),
+            )
+            self.table = None
+        return self.report
+
+    def new(self, line: LogLine) -> OomReport:
+        """A new report that a line begins: the one before is over."""
+        self.finish()
+        return self.open(line)
+
+    def finish(self) -> None:
+        """The report in the middle of which this writer is, if any, is over."""
+        report, self.report, self.table, self.pending = self.report, None, None, ""
+        if report is None:
+            return
+        report.kernel = report.kernel or self.kernel
+        if report.swap_total_kb is not None:
+            self.swap_total_kb = report.swap_total_kb
+        for killed in report.killed:
+            self.dead[killed.pid] = (killed.comm, report.seconds)
+            if len(self.dead) > _REMEMBERED:
+                self.dead.popitem(last=False)
+        self._finished.add(report)
+
+    def wrapped(self, text: str) -> None:
+        """Keep a line that breaks off, in case a console broke it in two."""
+        self.pending, self.wraps = text[:MOST_BYTES_A_LINE], 0
+
+    def add_row(self, report: OomReport, row: TaskRow) -> None:
+        """Keep a row of the open table; a copy of one says the same."""
+        self.idle = 0
+        if len(report.rows) >= MOST_ROWS:
+            report.rows_dropped += 1
+        elif row.pid not in report.rows:
+            report.rows[row.pid] = row
+
+    def _lately_dead(self, now: float | None) -> dict[int, str]:
+        return {
+            pid: comm
+            for pid, (comm, then) in self.dead.items()
+            if then is None or now is None or 0 <= now - then < _PID_FRESH_SECONDS
+        }
+
+
+def _class_of(raw: bytes) -> bytes:
+    """What a line begins with: a digit, a letter, or some other character, blanks aside."""
+    first = raw[:1]
+    if first.isspace():
+        first = raw.lstrip()[:1]
+    return b"0" if first.isdigit() else b"a" if first.isalpha() else first
+
+
+def _fingerprint(report: OomReport) -> int:
+    """Equal for two copies of one report, as when journal and dmesg are both in the log."""
+    return hash(
+        (
+            report.header,
+            report.order,
+            report.summary,
+            report.chosen,
+            tuple(report.killed),
+            report.exiting,
+            tuple(report.rows.values()),
+            report.memory,
+            report.ram_pages,
+            report.seconds if not report.rows else None,
+        )
+    )

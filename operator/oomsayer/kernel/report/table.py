@@ -1,0 +1,84 @@
+"""The table of the candidates: its columns, and those rows that are not read at a glance."""
+
+import re
+
+from oomsayer.kernel.logline import LogLine
+from oomsayer.kernel.report.release import date_by_columns
+from oomsayer.kernel.report.row import ANY_ROW, ROW_START, Table
+from oomsayer.kernel.report.source import BREAKABLE, WHOLE, Source
+
+HEAD = r"\[ *pid *\]((?: +\w+)+) +name\s*$"
+_DEFAULT_COLUMNS = {
+    7: ("uid", "tgid", "total_vm", "rss", "pgtables_bytes", "swapents", "oom_score_adj"),
+    8: ("uid", "tgid", "total_vm", "rss", "nr_ptes", "nr_pmds", "swapents", "oom_score_adj"),
+    10: (
+        "uid",
+        "tgid",
+        "total_vm",
+        "rss",
+        "rss_anon",
+        "rss_file",
+        "rss_shmem",
+        "pgtables_bytes",
+        "swapents",
+        "oom_score_adj",
+    ),
+}
+
+
+def read_columns(source: Source, line: LogLine) -> bool:
+    """The table begins: `[  pid  ]   uid  tgid total_vm      rss ... name`."""
+    match = re.search(HEAD, line.text)
+    if match is None:
+        if re.search(BREAKABLE, line.text):
+            source.wrapped(line.text)
+        return False
+    columns = tuple(match[1].split())
+    table = Table(columns)
+    if not table.known or len(columns) > 16:  # noqa: PLR2004 - no kernel prints so many
+        return False
+    report = source.open(line)
+    if report.columns == columns and source.table is not None and not report.ended:
+        return True
+    if report.rows or report.ended:
+        report = source.new(line)
+    report.columns, source.table = columns, table
+    report.wide_pid = "[  pid  ]" in line.text
+    date_by_columns(report)
+    return True
+
+
+def read_odd_row(source: Source, text: str) -> None:
+    """A row off the fast way: wrapped in something, broken by a console, or without a table's header."""
+    raw = text.encode("utf-8", "surrogateescape")
+    report = source.report
+    if source.table is not None and report is not None and not report.ended:
+        match = source.table.pattern.search(raw)
+        if match and match[3] and match[3].strip():
+            source.add_row(report, source.table.row(match))
+        elif re.search(ROW_START, raw):
+            source.wrapped(text)
+        return
+    match = re.search(ANY_ROW, raw)
+    columns = _DEFAULT_COLUMNS.get(len(match[2].split())) if match else None
+    if columns is None or match is None:
+        return
+    line = LogLine("", None, text)
+    report = source.new(line) if report is not None and report.ended else source.open(line)
+    source.table = Table(columns)
+    again = source.table.pattern.search(raw)
+    if again:
+        source.add_row(report, source.table.row(again))
+
+
+def unwrap_row(source: Source, begun: str, text: str) -> bool:
+    """Join the rest of a row; a row without a name stands for itself when another follows."""
+    report, table = source.report, source.table
+    if report is None or table is None:
+        return False
+    other = re.search(WHOLE, text) or re.search(ANY_ROW, text.encode("utf-8", "surrogateescape"))
+    whole = begun if other else begun + text
+    match = table.pattern.search(whole.encode("utf-8", "surrogateescape"))
+    if match is not None:
+        source.add_row(report, table.row(match))
+    return match is not None and not other
