@@ -22,6 +22,8 @@ _PATIENCE_SECONDS = 420.0
 _IMAGE_VARIABLE = "OOMSAYER_IMAGE"
 _KILLED = 128 + 9
 _LEAK = 'open("/tmp/leak", "w")'
+# The example's processes start one after the other; this one leaks.
+_LAST_STARTED = "worker-2"
 _CRDS = ("nodememoryreports.oomsayer.dev", "oomforecasts.oomsayer.dev", "oompolicies.oomsayer.dev")
 
 Json = dict[str, Any]
@@ -128,7 +130,7 @@ class Demo:
             listed = json.loads(self.kubectl("get", "oomforecasts", "-o", "json"))["items"]
             forecast: Json = next((f for f in listed if f["metadata"]["name"] == node), {})
             domains = forecast.get("status", {}).get("domains", ())
-            found = [d for d in domains if uid in d["path"] and "victim" in d and d["killSet"]["count"] > 1]
+            found = [d for d in domains if uid in d["path"] and _LAST_STARTED in _names(d)]
             return min(found, key=lambda d: d["path"].count("/"), default=None)
 
         return node, self._wait("the forecast", domain)
@@ -191,6 +193,11 @@ class Demo:
 
         wait_until(what, done, seconds=_PATIENCE_SECONDS, every=1.0)
         return seen[-1]
+
+
+def _names(domain: Json) -> list[str]:
+    """Who would be killed there, one after the other."""
+    return [victim["comm"] for victim in domain.get("order", ())]
 
 
 def run(provider: Provider, *, down: bool) -> int:
