@@ -10,7 +10,7 @@ from tests.unit.made_up_machine import Machine, read, stat_of
 from oomsayer.kernel.badness import oom_score
 from oomsayer.kernel.domain import within
 from oomsayer.kernel.snapshot import ROOT, MemcgEvents, Pressure, Snapshot, Task, Unkillable
-from oomsayer.kernel.verdict import verdicts
+from oomsayer.kernel.verdict import Confidence, verdicts
 from oomsayer.kubelet.cgroups import Qos, owner
 from oomsayer.node.snapshot import Scanner, UnreadableNodeError
 
@@ -163,6 +163,43 @@ def test_the_pod_places_every_process_where_the_host_does(tmp_path: Path) -> Non
     assert {key: on_host[key] for key in common} == {key: in_pod[key] for key in common}
     assert {task.order for task in pod.tasks} == {0}
     assert {task.order for task in host.tasks if task.memcg.endswith("containerd.service")} == set(range(7))
+
+
+class TestKindNode:
+    """A worker of kind with the demo's examples, read by the agent's pod there."""
+
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def captured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Snapshot]:
+        root, own = unpack("v2-kind-pod", tmp_path_factory.mktemp("kind"))
+        return root, read(root, own)
+
+    def test_it_is_nested_and_has_the_machines_memory(self, captured: tuple[Path, Snapshot]) -> None:
+        root, shot = captured
+        assert not shot.initial_pid_namespace
+        assert shot.gaps == ()
+        total = int((root / "proc/meminfo").read_text().split()[1]) * 1024
+        assert shot.memcgs["/kubelet.slice/kubelet-kubepods.slice"].max_bytes == total
+        assert shot.memory.total_bytes == total
+
+    def test_scores(self, captured: tuple[Path, Snapshot]) -> None:
+        assert_scores_are_the_kernels(*captured)
+
+    def test_only_the_nodes_own_verdict_is_partial(self, captured: tuple[Path, Snapshot]) -> None:
+        _, shot = captured
+        told = {verdict.domain.path: verdict.confidence for verdict in verdicts(shot)}
+        assert {path for path, confidence in told.items() if confidence is Confidence.PARTIAL} == {ROOT}
+        assert set(told.values()) == {Confidence.PARTIAL, Confidence.HIGH}
+        assert len([path for path in told if owner(path).container_id]) == 3
+
+    def test_a_raised_oom_score_adj_does_not_outweigh_memory_in_a_container(
+        self, captured: tuple[Path, Snapshot]
+    ) -> None:
+        _, shot = captured
+        raised = max(shot.tasks, key=lambda task: task.oom_score_adj)
+        [verdict] = [v for v in verdicts(shot) if v.domain.path == raised.memcg]
+        assert verdict.victim
+        assert (raised.comm, verdict.victim.task.comm) == ("batch", "cache")
 
 
 @pytest.fixture
