@@ -121,7 +121,7 @@ def test_kills_are_scored_by_counters_across_an_operators_restart(stage: Stage) 
     assert after[GROUP_NODE]["killSetHits"] > before[GROUP_NODE]["killSetHits"]
     # A kill of the story before may have been counted meanwhile, but none of this story twice.
     for node, entry in ((GROUP_NODE, whole), (SINGLE_NODE, child)):
-        assert [k["id"] for k in after[node]["last"] if k.get("podUid") == entry["podUid"]] == [entry["id"]]
+        assert [k["id"] for k in after[node]["last"] if k.get("podUID") == entry["podUID"]] == [entry["id"]]
         assert after[node]["warned"] > before[node]["warned"]
 
 
