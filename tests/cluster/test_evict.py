@@ -87,9 +87,21 @@ def eviction(stage: Stage, node: str) -> Json:
 
 
 def available_to_the_kubelet(stage: Stage, node: str) -> int:
-    """What the kubelet itself says: its signal memory.available, in bytes."""
-    memory = json.loads(summary(stage, node))["node"]["memory"]
-    return int(memory["availableBytes"])
+    """What the kubelet itself says, once it says twice the same: its signal memory.available, in bytes.
+
+    It looks every ten seconds or so: what it says at first may be from before the pods took their memory.
+    """
+    said: list[Json] = []
+
+    def look() -> bool:
+        memory: Json = json.loads(summary(stage, node))["node"]["memory"]
+        if not said or memory["time"] != said[-1]["time"]:
+            said.append(memory)
+        last = [int(one["availableBytes"]) for one in said[1:]]
+        return len(last) > 1 and abs(last[-1] - last[-2]) < 8 * MI
+
+    eventually("the kubelet's measure to settle", look)
+    return int(said[-1]["availableBytes"])
 
 
 def summary(stage: Stage, node: str) -> str | bytes:
