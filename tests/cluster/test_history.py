@@ -68,7 +68,8 @@ class Scene:
 
 def of_pod(parts: Iterable[Json], uid: str) -> Json:
     """What is about a pod among the parts of a report or a forecast, nothing while there is none."""
-    return next((part for part in parts if part["path"].endswith(f"pod{uid.replace('-', '_')}.slice")), {})
+    end = f"pod{uid.replace('-', '_')}.slice"
+    return next((part for part in parts if part.get("path", part["name"]).endswith(end)), {})
 
 
 def pods_of(server: Prometheus) -> Path:

@@ -142,6 +142,15 @@ def test_a_cascade_is_held_against_the_order() -> None:
     assert outcomes == [Outcome.HIT, Outcome.HIT]
 
 
+def test_of_kills_without_a_time_the_order_is_not_held_against_the_forecast() -> None:
+    counted = [kill(WORKER, source=KillSource.COUNTERS), kill(NGINX, source=KillSource.COUNTERS)]
+    logged = [replace(one, source=KillSource.KERNEL_LOG, seconds=at) for at, one in enumerate(counted, 1)]
+
+    assert [m.outcome for m in match_all(counted, standing())] == [Outcome.HIT, Outcome.HIT]
+    assert match_all(counted, standing())[0].foretold == match_all(counted[::-1], standing())[1].foretold
+    assert match_all(logged, standing())[0].outcome is Outcome.MISS
+
+
 def test_with_nobody_foretold_a_kill_is_a_miss() -> None:
     shot = single()
     empty = replace(

@@ -4,7 +4,7 @@ Only what is known counts. Where it is not known which process was killed, a for
 all who are gone, wrong if it named none of them, and else not scored.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -69,14 +69,33 @@ class Match:
     foretold: Kill | None = None
 
 
-def match_all(kills: Iterable[ObservedKill], standing: Standing | None) -> list[Match]:
-    """Each kill's match, in order: after a kill its domains foretell who is next once its dead are gone."""
+def match_all(kills: Sequence[ObservedKill], standing: Standing | None) -> list[Match]:
+    """Each kill's match: after a kill its domains foretell who is next once its dead are gone."""
     dead: set[int] = set()
-    matches: list[Match] = []
-    for kill in kills:
-        matches.append(match(kill, standing, dead))
+    matches: dict[int, Match] = {}
+    for place in _in_turn(kills, standing):
+        kill = kills[place]
+        matches[place] = match(kill, standing, dead)
         dead |= kill.gone | ({kill.pid} if kill.pid is not None else set())
-    return matches
+    return [matches[place] for place in range(len(kills))]
+
+
+def _in_turn(kills: Sequence[ObservedKill], standing: Standing | None) -> Sequence[int]:
+    """The places of kills in the order in which they were.
+
+    Counters do not tell it. Then whoever was foretold to be earlier is taken to have been: a forecast is
+    right if those killed are the first of its order, whichever of them was first.
+    """
+    places = range(len(kills))
+    if standing is None or any(kill.seconds is not None for kill in kills):
+        return places
+
+    def foretold(place: int) -> int:
+        kill = kills[place]
+        order = [pid for v in _plausible(kill, standing)[:1] for pid in (k.task.pid for k in v.order)]
+        return order.index(kill.pid) if kill.pid in order else len(order)
+
+    return sorted(places, key=foretold)
 
 
 def match(kill: ObservedKill, standing: Standing | None, dead: Collection[int] = ()) -> Match:
