@@ -213,7 +213,9 @@ class Stage:
         return int(self.cluster.node_shell(node, ["cat", f"/proc/{pid}/oom_score"]).stdout)
 
     def events(self, name: str, reason: str) -> list[Json]:
-        selector = f"involvedObject.name={name},reason={reason}"
+        """The Events about a pod; not those about an earlier one of its name."""
+        uid = self.get("pod", name)["metadata"]["uid"]
+        selector = f"involvedObject.uid={uid},reason={reason}"
         found: list[Json] = self.get("events", "-A", f"--field-selector={selector}")["items"]
         return found
 
