@@ -67,16 +67,16 @@ test-unit: setup ## The daily loop (seconds)
 .PHONY: test-lab
 test-lab: setup ## Real nodes, real kubelets, kind, real kernels (needs root and apt; caches in $(CACHE))
 	@$(VENV)/python -m lab --provider native prepare
-	@$(VENV)/python -m pytest tests/cluster $(UNSTEADY:%=--ignore=%)
+	@$(VENV)/python -m pytest tests/cluster $(LONG:%=--ignore=%)
 	@$(MAKE) --no-print-directory test-kind test-kernel
 
-# Stories that are not steady yet: they have been played on real nodes too seldom, or not to a good end.
-UNSTEADY := tests/cluster/test_evict.py tests/cluster/test_history.py
+# Stories of evictions, of advice that is taken, of a Prometheus in the cluster: twenty minutes more.
+LONG := tests/cluster/test_evict.py tests/cluster/test_history.py
 
-.PHONY: test-unsteady
-test-unsteady: setup ## The stories that test-lab leaves out, for who works on them
+.PHONY: test-long
+test-long: setup ## The longer stories on real nodes, which test-lab leaves out to stay within CI's time
 	@$(VENV)/python -m lab --provider native prepare
-	@$(VENV)/python -m pytest $(UNSTEADY)
+	@$(VENV)/python -m pytest $(LONG)
 
 .PHONY: test-kind
 test-kind: setup ## Stories on kind's nested nodes alone
