@@ -89,7 +89,7 @@ def rules(directory: Path, cluster: Provider) -> Path:
 @pytest.fixture(scope="module")
 def prometheus(
     cluster: Provider,
-    installed: None,  # noqa: ARG001
+    installed: None,  # noqa: ARG001 - it has to be there
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Prometheus]:
     """One that scrapes the cluster, and that the operator asks."""

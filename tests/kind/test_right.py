@@ -16,7 +16,7 @@ pytestmark = pytest.mark.timeout(1800)
 @pytest.fixture
 def source(
     cluster: Provider,
-    first_forecasts: float,  # noqa: ARG001
+    first_forecasts: float,  # noqa: ARG001 - it has to be there
     request: pytest.FixtureRequest,
 ) -> str:
     """How agents know of kills."""

@@ -14,7 +14,7 @@ from typing import cast
 
 MAX_LINE = 8192
 MAX_HEADERS = 100
-"""Of an answer's head: bytes a line, and lines. Longer ones are no answer of a server that we ask."""
+"""Of the head of a request or an answer: bytes a line, and lines; Python's own package takes no more."""
 
 _PIECE = 16 * 1024
 
@@ -115,7 +115,7 @@ class HttpsConnection:
         first = self._line()
         version, _, rest = first.partition(" ")
         code, _, reason = rest.partition(" ")
-        if not version.startswith("HTTP/1.") or len(code) != 3 or not code.isdecimal():  # noqa: PLR2004
+        if not version.startswith("HTTP/1.") or len(code) != 3 or not code.isdecimal():  # noqa: PLR2004 - digits of a status
             raise HttpError(f"no status line: {first[:80]!r}")
         headers: dict[str, str] = {"connection": "close"} if version == "HTTP/1.0" else {}
         for _ in range(MAX_HEADERS):

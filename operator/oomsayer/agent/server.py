@@ -9,6 +9,8 @@ from errno import EINVAL
 from http import HTTPStatus
 from typing import BinaryIO
 
+from oomsayer.agent.https import MAX_HEADERS, MAX_LINE
+
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 CLIENT_TIMEOUT_SECONDS = 5.0
@@ -16,10 +18,6 @@ CLIENT_TIMEOUT_SECONDS = 5.0
 
 BREATH_SECONDS = 0.1
 """Where clients can not be taken, for want of descriptors as a rule, some should go first."""
-
-MAX_LINE = 8192
-MAX_HEADERS = 100
-"""What Python's own server accepts at most, in bytes and lines, or less."""
 
 
 def address_of(text: str) -> tuple[str, int]:
