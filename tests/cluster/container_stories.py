@@ -1,13 +1,16 @@
 """Stories of one container, the same on nodes that are machines and on nodes that are containers."""
 
-from tests.cluster.story import FILL, Stage, came_true, container, of_container, pod
+from tests.cluster.story import FILL, Json, Stage, came_true, container, of_container, pod
 
 FLOODER = f"child name flooder wait {FILL}/go flood {FILL}/zeros end"
 """A process that, at its sign, fills its container with unmapped pages until somebody dies."""
 
 
-def several_processes_at_their_limit(stage: Stage, node: str, *, whole: bool) -> None:
-    """The kernel takes the one process that was foretold, or with memory.oom.group the whole container."""
+def several_processes_at_their_limit(stage: Stage, node: str, *, whole: bool) -> Json:
+    """The kernel takes the one process that was foretold, or with memory.oom.group the whole container.
+
+    Returns the verdict, as the node has it.
+    """
     workers = (
         f"{FLOODER} child name worker-a hold 31 say holding end child name worker-b hold 26 say holding end"
     )
@@ -23,6 +26,7 @@ def several_processes_at_their_limit(stage: Stage, node: str, *, whole: bool) ->
     came_true(expected, kill)
     assert (kill.oom_group is not None) is whole
     assert (len(kill.killed) > 1) is whole
+    return domain
 
 
 def a_raised_oom_score_adj(stage: Stage, node: str) -> None:

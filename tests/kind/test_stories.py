@@ -60,7 +60,8 @@ def test_a_nested_nodes_own_verdict_is_partial_and_says_why(stage: Stage) -> Non
 
 @pytest.mark.parametrize("node", [GROUP_NODE, SINGLE_NODE])
 def test_a_container_of_several_processes_at_its_limit(stage: Stage, node: str) -> None:
-    several_processes_at_their_limit(stage, node, whole=node == GROUP_NODE)
+    foretold = several_processes_at_their_limit(stage, node, whole=node == GROUP_NODE)
+    assert foretold["path"].startswith("/kubelet.slice/kubelet-kubepods.slice/")
 
 
 def test_a_raised_oom_score_adj_does_not_outweigh_memory_in_a_small_domain(stage: Stage) -> None:
