@@ -9,14 +9,14 @@ from typing import Any, TypeVar
 from lab.provider import Provider
 from lab.workloads import TOOLS, program
 
-from oomsayer.agent.pace import LONGEST_CALM_SECONDS
+from oomsayer.agent.pace import LONGEST_CALM_SECONDS, UNEVENNESS
 from oomsayer.kernel.oomlog import OomKill, oom_kills
 
 T = TypeVar("T")
 Json = dict[str, Any]
 Kubectl = Callable[..., str]
 
-SETTLED_SECONDS = LONGEST_CALM_SECONDS + 5
+SETTLED_SECONDS = LONGEST_CALM_SECONDS * (1 + UNEVENNESS) + 5
 """A forecast that did not change for so long describes what is: the agent has looked again meanwhile."""
 
 PATIENCE_SECONDS = 240.0

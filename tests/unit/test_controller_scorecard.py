@@ -194,6 +194,7 @@ def test_a_kill_is_linked_with_the_warning_of_its_container() -> None:
     others = (
         risk(seconds_before=-1),
         risk("web", WEB, 30),
+        risk("", "/", 30),
         risk(seconds_before=90, pod_uid="other"),
     )
     card = scored(reported(), warnings=(*others, warning))
@@ -205,8 +206,15 @@ def test_a_kill_is_linked_with_the_warning_of_its_container() -> None:
     assert card.warned == 1
 
 
-def test_a_risk_of_the_node_warns_of_any_container_of_the_pod() -> None:
-    assert scored(reported(), warnings=(risk("", "/"),)).warned == 1
+def test_a_risk_of_the_node_warns_of_any_container_of_the_pod_when_it_is_the_node_that_ran_out() -> None:
+    assert scored(reported(domain="/"), warnings=(risk("", "/"),)).warned == 1
+    assert scored(reported(domain="/kubepods"), warnings=(risk("", "/"),)).warned == 1
+    assert scored(reported(domain="/"), warnings=(risk("web", WEB),)).warned == 0
+    assert scored(reported(domain=None), warnings=(risk("", "/"),)).warned == 1
+
+
+def test_that_a_node_runs_out_is_no_warning_of_a_container_that_does() -> None:
+    assert scored(reported(), warnings=(risk("", "/"),)).warned == 0
     assert scored(reported(), warnings=(risk("web", WEB),)).warned == 0
 
 

@@ -35,7 +35,7 @@ INTERVAL_SECONDS = 2.0
 SETTLING_SECONDS = 30.0
 """What came, went or overtook is watched closely for so long: a starting pod is another one soon."""
 
-STUCK_AFTER_SECONDS = 3 * LONGEST_CALM_SECONDS
+STUCK_AFTER_SECONDS = 4 * LONGEST_CALM_SECONDS
 """Without a sample for so long the agent is of no use, and the kubelet should start it anew."""
 
 SELF_CHECK_SECONDS = 600.0

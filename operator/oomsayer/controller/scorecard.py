@@ -262,6 +262,9 @@ def _warning(kill: ScoredKill, warnings: Iterable[Risk]) -> Risk | None:
 
 
 def _about(risk: Risk, kill: ScoredKill) -> bool:
+    """Whether a risk had told of this kill: who was to die, and by whose limit."""
+    if kill.domain is not None and scope(risk.domain) is not scope(kill.domain):
+        return False
     if not risk.pod_uid:
         return not kill.pod_uid and (risk.domain, risk.comm) == (kill.domain, kill.comm)
     same_pod = risk.pod_uid == kill.pod_uid

@@ -32,6 +32,8 @@ _CELLS = 14
 """Into how many pieces a time is cut; the highest demand of each is a point."""
 _Z = 1.64
 """Of the normal distribution: intervals of 90 %."""
+_Z_PEAKS = 2.33
+"""And of 98 %: peaks are seen where a sample happens to be near one, and looked at anew with every tooth."""
 _LONGER = 1.5
 """How much longer each time looked at is than the one before."""
 _TELLING = 1 / 3
@@ -43,7 +45,7 @@ _BEYOND = 0.125
 _LAST_PEAKS = 16
 _KNOWN = 3
 """From so many returns on a sawtooth is known for one."""
-_PEAKS_FOR_A_LINE = 4
+_PEAKS_FOR_A_LINE = 5
 """Fewer may rise one after the other by chance."""
 _LEAST_FALL_BYTES = 1 << 20
 """Charges are counted in batches for each processor, so that less is no fall."""
@@ -148,7 +150,7 @@ def _along(peaks: list[Point], peak: Point, now: Point) -> Growth:
     seconds = now[0] - points[0][0]
     if len(points) == 1:
         return Growth(0.0, 0.0, 0.0, seconds, points[0][1])
-    low, middle, high = sen(points)
+    low, middle, high = sen(points, _Z_PEAKS)
     if len(points) < _PEAKS_FOR_A_LINE:
         low, high = min(low, 0.0), max(high, 0.0)
     level = median(demand + middle * (now[0] - moment) for moment, demand in points)
@@ -210,15 +212,15 @@ def _quickening(cells: Sequence[Point], length: float) -> float:
     return (later[1] - earlier[1]) / (length / 2) if apart else 0.0
 
 
-def sen(points: Sequence[Point]) -> tuple[float, float, float]:
-    """Sen's slope with its 90 % confidence interval: low, middle, high."""
+def sen(points: Sequence[Point], z: float = _Z) -> tuple[float, float, float]:
+    """Sen's slope with its confidence interval, of 90 % where `z` is not given: low, middle, high."""
     slopes = sorted(
         (later[1] - earlier[1]) / (later[0] - earlier[0])
         for earlier, later in combinations(points, 2)
         if later[0] > earlier[0]
     )
     n, count = len(points), len(slopes)
-    width = _Z * sqrt(n * (n - 1) * (2 * n + 5) / 18)
+    width = z * sqrt(n * (n - 1) * (2 * n + 5) / 18)
     low = max(int((count - width) / 2), 0)
     high = min(int((count + width) / 2), count - 1)
     return slopes[low], median(slopes), slopes[high]
