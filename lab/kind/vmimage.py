@@ -103,6 +103,7 @@ class _Steps:
     def finish(self, tree: Path) -> None:
         """Add kind, the nodes' container stores and the node image."""
         self._add_program(tree / "usr/local/bin", "kind")
+        _set_go_environment(tree)
         work = tree.with_name("work")
         node = work / "node"
         self._unpack_node(node)
@@ -113,6 +114,7 @@ class _Steps:
     def _unpack_node(self, node: Path) -> None:
         rootfs.unpack(self.node_root, node, without=_LEFT_OUT)
         shutil.copytree(_NODE_FILES, node, dirs_exist_ok=True)
+        _set_go_environment(node)
         for name in _NODE_PROGRAMS:
             self._add_program(node / "usr/bin", name)
         shutil.copy(tools.tool("kubectl"), node / "usr/bin/kubectl")
@@ -184,3 +186,11 @@ class _Steps:
     def _add_program(self, directory: Path, name: str) -> None:
         shutil.copy(self.programs[name], directory / name)
         (directory / name).chmod(0o755)
+
+
+def _set_go_environment(root: Path) -> None:
+    """For all that systemd starts there."""
+    settings = " ".join(f"{name}={value}" for name, value in _GO_ENVIRONMENT.items())
+    file = root / "etc/systemd/system.conf.d/emulated.conf"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(f"[Manager]\nDefaultEnvironment={settings}\n")

@@ -86,6 +86,7 @@ def test_the_operator_may_nothing_else(installed: Installation) -> None:
     assert rights(operator, NAMESPACE) == everywhere | {
         (lease, "*", "create"),
         *((lease, "oomsayer-operator", verb) for verb in ("get", "update")),
+        ("apps/deployments", "oomsayer-operator", "get"),
     }
 
 

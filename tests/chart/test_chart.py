@@ -206,10 +206,21 @@ def test_no_rights_by_wildcard_and_none_on_secrets(case: list[Manifest]) -> None
     assert named.isdisjoint({"*", "secrets", "configmaps", "nodes", "escalate", "bind", "impersonate"})
 
 
-def test_the_role_names_the_lease_that_the_operator_takes(default: list[Manifest]) -> None:
-    names = [rule["resourceNames"] for rule in one(default, "Role")["rules"] if "resourceNames" in rule]
+def test_the_role_names_the_lease_that_the_operator_takes_and_what_owns_it(default: list[Manifest]) -> None:
+    deployment = one(default, "Deployment")
+    named = {
+        kind: rule["resourceNames"]
+        for rule in one(default, "Role")["rules"]
+        for kind in rule["resources"]
+        if "resourceNames" in rule
+    }
 
-    assert names == [[vocabulary.LEASE_NAME]]
+    assert named == {
+        "leases": [vocabulary.LEASE_NAME],
+        "deployments": [deployment["metadata"]["name"]],
+    }
+    env = pod([deployment], "Deployment")["spec"]["containers"][0]["env"]
+    assert {"name": "OOMSAYER_DEPLOYMENT", "value": deployment["metadata"]["name"]} in env
 
 
 @pytest.mark.parametrize("component", ["agent", "operator"])

@@ -33,9 +33,15 @@ class Api:
         self.lease: dict[str, Any] | None = None
         self.away = False
         self.version = 0
+        self.deployments: dict[str, str] = {}
 
-    async def get(self, _: str) -> dict[str, Any]:
+    async def get(self, path: str) -> dict[str, Any]:
         self._answer()
+        _, deployments, name = path.partition("/namespaces/oomsayer/deployments/")
+        if deployments:
+            if name not in self.deployments:
+                raise ApiError("not yours", 403, "Forbidden")
+            return {"metadata": {"name": name, "uid": self.deployments[name]}}
         if self.lease is None:
             raise ApiError("not there", 404, "NotFound")
         return {**self.lease, "metadata": {**self.lease["metadata"], "resourceVersion": str(self.version)}}
@@ -58,11 +64,11 @@ class Api:
             raise ApiError("connection refused")
 
 
-def candidate(api: Api, name: str, changes: list[bool]) -> Leader:
+def candidate(api: Api, name: str, changes: list[bool], deployment: str = "") -> Leader:
     async def on_change(leading: bool) -> None:  # noqa: FBT001 - the one argument of a callback
         changes.append(leading)
 
-    return Leader(cast("ApiServer", api), "oomsayer", name, on_change)
+    return Leader(cast("ApiServer", api), "oomsayer", name, on_change, deployment)
 
 
 async def until(holds: list[bool], wanted: list[bool]) -> None:
@@ -114,3 +120,26 @@ def test_the_second_waits_and_takes_over_what_is_given_back(monkeypatch: pytest.
         return first, api.lease["spec"]["leaseTransitions"]
 
     assert asyncio.run(story()) == ([True, False], 1)
+
+
+@pytest.mark.parametrize(
+    ("deployment", "owners"),
+    [
+        ("op", [{"apiVersion": "apps/v1", "kind": "Deployment", "name": "op", "uid": "u1"}]),
+        ("forbidden", []),
+        ("", []),
+    ],
+)
+def test_a_new_lease_goes_with_its_deployment(deployment: str, owners: list[dict[str, str]]) -> None:
+    async def story() -> dict[str, Any]:
+        api, changes = Api(), list[bool]()
+        api.deployments["op"] = "u1"
+        running = asyncio.create_task(candidate(api, "a", changes, deployment).run())
+        await until(changes, [True])
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        assert api.lease is not None
+        found: dict[str, Any] = api.lease
+        return found
+
+    assert asyncio.run(story())["metadata"]["ownerReferences"] == owners

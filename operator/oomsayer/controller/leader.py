@@ -57,6 +57,7 @@ class Leader:
         namespace: where the Lease lives.
         identity: this process's; the same pod takes its own Lease up again at once after a restart.
         on_change: called with True on becoming the leader and False on ceasing to be.
+        deployment: the Deployment that this process is of, and the Lease goes with; "" for none.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Leader:
         namespace: str,
         identity: str,
         on_change: Callable[[bool], Awaitable[None]],
+        deployment: str = "",
     ) -> None:
         self._api = api
         self._collection = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
@@ -72,6 +74,7 @@ class Leader:
         self._namespace = namespace
         self._identity = identity
         self._on_change = on_change
+        self._deployment = deployment
         self._observation: Observation | None = None
         self._renewed_at = 0.0
         self.leading = False
@@ -112,7 +115,9 @@ class Leader:
         except ApiError as error:
             if not error.not_found:
                 raise
-            await self._api.create(self._collection, self._lease({}, transitions=0))
+            fresh = {"name": LEASE_NAME, "namespace": self._namespace}
+            fresh_lease = self._lease({**fresh, "ownerReferences": await self._owners()}, transitions=0)
+            await self._api.create(self._collection, fresh_lease)
             return True
         spec = lease.get("spec") or {}
         now = time.monotonic()
@@ -128,6 +133,18 @@ class Leader:
             self._path, self._lease(lease["metadata"], transitions, spec.get("acquireTime"))
         )
         return True
+
+    async def _owners(self) -> list[dict[str, str]]:
+        """Who takes the Lease along when it is deleted: an uninstall does not know of it."""
+        if not self._deployment:
+            return []
+        path = f"/apis/apps/v1/namespaces/{self._namespace}/deployments/{self._deployment}"
+        try:
+            uid = (await self._api.get(path))["metadata"]["uid"]
+        except ApiError as error:
+            log.info("the Lease will stay after an uninstall: %s", error)
+            return []
+        return [{"apiVersion": "apps/v1", "kind": "Deployment", "name": self._deployment, "uid": uid}]
 
     async def _release(self) -> None:
         try:
@@ -152,7 +169,7 @@ class Leader:
         return {
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
-            "metadata": dict(metadata) or {"name": LEASE_NAME, "namespace": self._namespace},
+            "metadata": dict(metadata),
             "spec": {
                 "holderIdentity": self._identity,
                 "leaseDurationSeconds": int(LEASE_SECONDS),

@@ -58,6 +58,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="this operator's name in the Lease and in Events (default: the pod's name)",
     )
     parser.add_argument(
+        "--deployment",
+        default=os.environ.get("OOMSAYER_DEPLOYMENT", ""),
+        metavar="NAME",
+        help="this operator's Deployment, with which the Lease is deleted (default: it stays)",
+    )
+    parser.add_argument(
         "--prometheus-url",
         default=os.environ.get("OOMSAYER_PROMETHEUS_URL", ""),
         metavar="URL",
@@ -100,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
         log.error("--prometheus-url: %s", error)  # noqa: TRY400 - the sentence says it all
         return 2
     try:
-        operator = Operator(args.namespace, args.identity, prometheus, args.prometheus_token_file)
+        operator = Operator(args, prometheus)
         asyncio.run(operator.run(host, port))
     except kopf.LoginError as error:
         log.error("%s", error)  # noqa: TRY400 - likewise
@@ -115,23 +121,20 @@ class Operator:
     """The parts, put together.
 
     Args:
-        namespace: where the Lease lives.
-        identity: this operator's name.
+        args: see add_arguments().
         prometheus: URL of the Prometheus to ask for history, "" for none.
-        token_file: holds a bearer token for it.
     """
 
-    def __init__(
-        self, namespace: str, identity: str, prometheus: str = "", token_file: Path | None = None
-    ) -> None:
+    def __init__(self, args: argparse.Namespace, prometheus: str) -> None:
         self._api = ApiServer()
         self._state = State()
         self._queue = WorkQueue()
         self._metrics = Metrics()
         self._metrics.sources.api_failures = self._api.failures
+        token_file = args.prometheus_token_file
         self._history = PrometheusHistory(prometheus, self._look_again, token_file) if prometheus else None
-        self._reconciler = Reconciler(self._api, self._state, self._metrics, identity, self._history)
-        self._leader = Leader(self._api, namespace, identity, self._on_leader)
+        self._reconciler = Reconciler(self._api, self._state, self._metrics, args.identity, self._history)
+        self._leader = Leader(self._api, args.namespace, args.identity, self._on_leader, args.deployment)
         self._leading = asyncio.Event()
         self._busy: dict[str, float] = {}
         self._watches: Watches | None = None
