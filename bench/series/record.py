@@ -98,7 +98,7 @@ class Cgroup:
 
     def row(self) -> tuple[int, ...]:
         """What one line records, amounts in bytes."""
-        memcg = (read_v1 if self._version == 1 else read_v2)(self.path, 0, self._fd, False)  # noqa: FBT003
+        memcg = (read_v1 if self._version == 1 else read_v2)(self.path, 0, self._fd, False)  # noqa: FBT003 - either's form
         stat = read_if_there(str(self.directory / "memory.stat")) or b""
         prefix = b"total_" if self._version == 1 else b""
         parts = [

@@ -39,7 +39,7 @@ SOURCES = Path(__file__).resolve().parents[2] / "operator"
 
 
 @pytest.fixture
-def stage(cluster: Provider, kubectl: Kubectl, installed: None) -> Iterator[Stage]:  # noqa: ARG001
+def stage(cluster: Provider, kubectl: Kubectl, installed: None) -> Iterator[Stage]:  # noqa: ARG001 - it has to be there
     stage = Stage(cluster, kubectl)
     yield stage
     for node in (EVICTING_NODE, PLAIN_NODE):

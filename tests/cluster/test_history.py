@@ -47,14 +47,14 @@ class Scene:
 
     def domain(self, node: str, uid: str) -> Json:
         """What a node's forecast says of a pod, nothing while it does not."""
-        return of_pod(self.status("oomforecast", node).get("domains", ()), uid)
+        return part_of(self.status("oomforecast", node).get("domains", ()), uid)
 
     def seen(self, node: str, uid: str) -> tuple[datetime, Json]:
         """Since when a node's agent has watched, by the node's clock, and the growth that it saw of a pod."""
         report = self.status("nodememoryreport", node)
         watched = timedelta(seconds=report.get("watchedSeconds", 0))
         began = datetime.fromisoformat(report["sampledAt"]) - watched
-        return began, of_pod(report.get("memcgs", ()), uid).get("growth") or {}
+        return began, part_of(report.get("memcgs", ()), uid).get("growth") or {}
 
     def status(self, *what: str) -> Json:
         found: Json = self.stage.get(*what).get("status", {})
@@ -66,7 +66,7 @@ class Scene:
         return next((c for c in conditions if c["type"] == "History"), {})
 
 
-def of_pod(parts: Iterable[Json], uid: str) -> Json:
+def part_of(parts: Iterable[Json], uid: str) -> Json:
     """What is about a pod among the parts of a report or a forecast, nothing while there is none."""
     end = f"pod{uid.replace('-', '_')}.slice"
     return next((part for part in parts if part.get("path", part["name"]).endswith(end)), {})
@@ -181,7 +181,7 @@ def test_what_a_new_agent_takes_for_a_leak_is_known_for_a_sawtooth(scene: Scene)
 
     def longer_growth() -> Json | None:
         forecast = scene.status("oomforecast", SAWTOOTH_NODE)
-        told = of_pod(forecast["domains"], scene.tooth).get("timeToOOM", {})
+        told = part_of(forecast["domains"], scene.tooth).get("timeToOOM", {})
         # Read after the forecast: it can not be made of a newer report than this.
         began, growth = scene.seen(SAWTOOTH_NODE, scene.tooth)
         of_new_agent = datetime.fromisoformat(forecast["sampledAt"]) > began

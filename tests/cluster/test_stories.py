@@ -24,7 +24,7 @@ pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture
-def stage(cluster: Provider, kubectl: Kubectl, installed: None) -> Iterator[Stage]:  # noqa: ARG001
+def stage(cluster: Provider, kubectl: Kubectl, installed: None) -> Iterator[Stage]:  # noqa: ARG001 - it has to be there
     stage = Stage(cluster, kubectl)
     yield stage
     for node in (GROUP_NODE, SINGLE_NODE):

@@ -49,7 +49,7 @@ class Seen:
 
 
 @pytest.fixture(scope="module")
-def stage(cluster: Provider, kubectl: Kubectl, installed: None) -> Iterator[Stage]:  # noqa: ARG001
+def stage(cluster: Provider, kubectl: Kubectl, installed: None) -> Iterator[Stage]:  # noqa: ARG001 - it has to be there
     stage = Stage(cluster, kubectl)
     yield stage
     stage.clear(["--all", "-n", "default"])

@@ -36,7 +36,7 @@ def first_forecasts(cluster: Provider, kubectl: Kubectl) -> float:
 
 
 @pytest.fixture
-def stage(cluster: Provider, kubectl: Kubectl, first_forecasts: float) -> Iterator[Stage]:  # noqa: ARG001
+def stage(cluster: Provider, kubectl: Kubectl, first_forecasts: float) -> Iterator[Stage]:  # noqa: ARG001 - it has to be there
     stage = Stage(cluster, kubectl)
     yield stage
     stage.clear(["--all", "-n", "default"])

@@ -89,7 +89,7 @@ def test_a_request_is_one_piece_of_http(serve: Serve) -> None:
         (b"HTTP/1.1 200\r\nContent-Length: 1\r\n\r\na", b"a", True),
     ],
 )  # fmt: skip
-def test_an_answer_ends_where_it_says(serve: Serve, answer: bytes, body: bytes, goes_on: bool) -> None:  # noqa: FBT001
+def test_an_answer_ends_where_it_says(serve: Serve, answer: bytes, body: bytes, goes_on: bool) -> None:  # noqa: FBT001 - named by parametrize
     connection = serve[0](answer)
     response = get(connection)
 

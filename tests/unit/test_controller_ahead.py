@@ -67,6 +67,14 @@ def test_it_is_told_again_when_it_is_another(
     assert moved(told(before), NOW, told(after, seconds), now) is news
 
 
+def test_what_may_come_at_once_is_not_told_again_for_a_fraction_of_a_second() -> None:
+    """Moments are kept in whole seconds, and both looks come somewhere within one."""
+    at_once = OomTime(Trend.GROWING, 0.0, 600.0)
+    for first, second in ((0.1, 5.9), (0.9, 5.1), (0.5, 5.5)):
+        now = NOW + timedelta(seconds=second)
+        assert not moved(told(at_once, first), NOW + timedelta(seconds=first), told(at_once, second), now)
+
+
 def test_it_is_told_again_before_it_is_out_of_date() -> None:
     ahead = {REDIS: Prospect(SURE, REDIS), WEB: Prospect(OomTime(Trend.STEADY), WEB)}
     assert tell_again(ahead) == 60.0

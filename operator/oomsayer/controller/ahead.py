@@ -41,7 +41,7 @@ def moved(before: TimeToOOM | None, told_at: datetime, after: TimeToOOM | None, 
         return True
     if before.earliest is None or after.earliest is None:
         return before.earliest is not after.earliest
-    if after.earliest - now < (before.earliest - told_at) * _STALE_SHARE:
+    if _until(after.earliest, now) < _until(before.earliest, told_at) * _STALE_SHARE:
         return True
     if before.latest is None or after.latest is None:
         return before.latest is not after.latest
@@ -59,6 +59,11 @@ def _text(time: OomTime) -> str:
     if time.trend is Trend.UNKNOWN or time.open:
         return "<unknown>"
     return time.trend.value if time.earliest is None else short_span(time.earliest, time.latest)
+
+
+def _until(earliest: datetime, now: datetime) -> timedelta:
+    """What may come at once is kept as the second that has begun: that is no time, not a little less."""
+    return max(earliest - now, timedelta())
 
 
 def _moment(seconds: float | None, now: datetime) -> datetime | None:
