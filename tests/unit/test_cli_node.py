@@ -194,6 +194,29 @@ class TestProgram:
         assert err == ""
         assert [domain["path"] for domain in json.loads(out)["domains"]] == ["/", "/demo", "/demo/web"]
 
+    def test_what_dataclasses_may_want_is_loaded_when_it_is_used(self, root: Path) -> None:
+        program = f"""
+import runpy, sys
+sys.argv = ["oomsayer", "node", "--root", {str(root)!r}, "--output", "json"]
+try:
+    runpy.run_module("oomsayer", run_name="__main__")
+except SystemExit as end:
+    print(end.code, "ast" in sys.modules, file=sys.stderr)
+import inspect
+print(inspect.getmodule(runpy.run_module).__name__, file=sys.stderr)
+from inspect import signature
+print(signature(lambda a, *, b: None), file=sys.stderr)
+"""
+        done = subprocess.run(
+            [sys.executable, "-S", "-c", program],
+            capture_output=True,
+            text=True,
+            env={"PYTHONPATH": str(SOURCES)},
+            check=True,
+        )
+        always_wanted = sys.version_info[:2] == (3, 13)
+        assert done.stderr.splitlines() == [f"0 {always_wanted}", "runpy", "(a, *, b)"]
+
     def test_json_and_yaml_say_the_same(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
         said = []
         for output, load in (("json", json.loads), ("yaml", yaml.safe_load)):

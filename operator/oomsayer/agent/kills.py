@@ -68,6 +68,8 @@ class KillRecord:
 
 @dataclass(frozen=True, slots=True)
 class _Noticed:
+    """The kills that counters told of so far, and when they were read, by both clocks."""
+
     counts: dict[str, OomCounts]
     at: float
     clock: float

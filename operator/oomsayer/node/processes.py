@@ -65,6 +65,8 @@ class Process:
 
 @dataclass(slots=True)
 class _Known:
+    """What is kept of one pid between samples."""
+
     adj_fd: int = -1
     stat_hash: int = 0
     stat: PidStat | None = None
