@@ -31,9 +31,10 @@ def _take_name(command: str) -> None:
         return
 
 
-# dataclasses wants it for classes without a docstring alone (3.13: for all), and a compiler comes with it:
-# 1.6 MiB of the agent's memory, 9 ms of every command.
-_load_when_used("inspect")
+# dataclasses wants the one for classes without a docstring alone (3.13: for all), and a compiler comes with
+# it; urllib.parse, which pathlib loads, the other for addresses in brackets. 1.9 MiB of the agent's memory.
+for seldom in ("inspect", "ipaddress"):
+    _load_when_used(seldom)
 if sys.argv[1:2] and sys.argv[1] in SERVICES:
     _take_name(sys.argv[1])
 

@@ -1,7 +1,7 @@
 """How long to wait between two samples.
 
 What a sample costs depends on the node, from 2 ms for a few dozen processes to half a second for
-10,000, so the wait follows from it: the agent may spend 0.5 % of one processor while every domain has
+10,000, so the wait follows from it: samples may take 0.4 % of one processor while every domain has
 room, and 2 % while a forecast ages faster: near an OOM, and while what just started or ended settles.
 
 No wait is quite like the one before. Memory that comes and goes about as often as the agent looks would
@@ -11,7 +11,8 @@ random noise", 1960).
 
 import os
 
-CALM_SHARE = 0.005
+CALM_SHARE = 0.004
+"""The rest of half a percent goes into reports and metrics."""
 LIVELY_SHARE = 0.02
 
 LIVELY_QUICKENING = 4
