@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,8 @@ from pathlib import Path
 from lab.progress import say
 
 _KEPT_VERSIONS = 2
+_ABANDONED_SECONDS = 86_400.0
+"""A build that is so old was interrupted; a younger one another checkout may be at."""
 _KEY_DIGITS = 16
 
 
@@ -53,7 +56,8 @@ def key_of(*inputs: str | bytes | Path) -> str:
 def artifact(name: str, key: str, build: Callable[[Path], None]) -> Path:
     """The file or directory `name` made from inputs with that key; `build` makes it at the path it is given.
 
-    Older versions of the same name are removed, but for the latest, which another checkout may be using.
+    Older versions of the same name are removed, but for the latest, which another checkout may be using; so
+    are builds that were interrupted long ago.
     """
     directory = root() / "artifacts" / name
     directory.mkdir(parents=True, exist_ok=True)
@@ -95,9 +99,13 @@ def _chunks(part: str | bytes | Path) -> Iterable[bytes]:
 
 
 def _prune(directory: Path) -> None:
-    complete = [path for path in directory.iterdir() if path.suffix != ".partial"]
-    for path in sorted(complete, key=lambda each: each.stat().st_mtime, reverse=True)[_KEPT_VERSIONS:]:
+    newest = sorted(directory.iterdir(), key=lambda each: each.stat().st_mtime, reverse=True)
+    abandoned = time.time() - _ABANDONED_SECONDS
+    for path in [path for path in newest if path.suffix != ".partial"][_KEPT_VERSIONS:]:
         _remove(path)
+    for path in [path for path in newest if path.suffix == ".partial"]:
+        if path.stat().st_mtime < abandoned:
+            _remove(path)
 
 
 def _remove(path: Path) -> None:

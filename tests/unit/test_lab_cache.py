@@ -1,5 +1,6 @@
 """The lab's cache: complete or absent, and another thing for other inputs."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,17 @@ def test_a_half_made_directory_is_cleared_before_the_next_try() -> None:
         cache.artifact("thing", "k1", interrupted)
     made = cache.artifact("thing", "k1", Path.mkdir)
     assert list(made.iterdir()) == []
+
+
+def test_what_was_interrupted_long_ago_goes() -> None:
+    directory = cache.root() / "artifacts" / "thing"
+    directory.mkdir(parents=True)
+    young, old = directory / "k1.partial", directory / "k2.partial"
+    young.mkdir()
+    old.mkdir()
+    os.utime(old, (0, 0))
+    cache.artifact("thing", "k3", lambda out: out.touch())
+    assert {path.name for path in directory.iterdir()} == {"k1.partial", "k3"}
 
 
 def test_old_versions_go_but_for_the_latest() -> None:
