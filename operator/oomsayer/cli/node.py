@@ -111,14 +111,18 @@ def _watch(scanner: Scanner, args: Namespace) -> None:
     JSON comes as one object a line, YAML as one document each.
     """
     between = {"json": "", "yaml": "---\n"}.get(args.output, "\n")
-    if args.output in ("table", "wide") and sys.stdout.isatty():
+    for_people = args.output in ("table", "wide")
+    if for_people and sys.stdout.isatty():
         between = _REDRAW
     shown: str | None = None
     try:
         while True:
-            text = _rendered(scanner.snapshot(), args, indent=None)
+            snapshot = scanner.snapshot()
+            text = _rendered(snapshot, args, indent=None)
             if text != shown:
-                print((between if shown is not None or between == _REDRAW else "") + text, end="", flush=True)
+                clock = time.strftime("%H:%M:%S  ", time.localtime(snapshot.taken_at)) if for_people else ""
+                first = shown is None and between != _REDRAW
+                print(("" if first else between) + clock + text, end="", flush=True)
                 shown = text
             time.sleep(args.interval)
     except KeyboardInterrupt:
