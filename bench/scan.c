@@ -3,7 +3,7 @@
  * the processor time it took, in nanoseconds.
  *
  *   a   all files of each process: stat, status, statm, oom_score_adj, cgroup, opened, read, their numbers parsed
- *   k   what a look can leave out that keeps descriptors: stat opened and read, oom_score_adj read again
+ *   k   what is left of it to a look that keeps descriptors: stat and oom_score_adj read again
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -16,7 +16,7 @@
 
 #define PIDS (1 << 22)
 
-static int kept[PIDS];
+static int kept_stat[PIDS], kept_adj[PIDS];
 static char text[1 << 16];
 static volatile long sum;
 
@@ -29,6 +29,18 @@ static long read_file(int dir, const char *name)
 		return -1;
 	got = read(fd, text, sizeof(text) - 1);
 	close(fd);
+	if (got >= 0)
+		text[got] = '\0';
+	return got;
+}
+
+static long read_again(int *fd, int dir, const char *name)
+{
+	long got;
+
+	if (!*fd)
+		*fd = openat(dir, name, O_RDONLY | O_CLOEXEC);
+	got = pread(*fd, text, sizeof(text) - 1, 0);
 	if (got >= 0)
 		text[got] = '\0';
 	return got;
@@ -65,21 +77,14 @@ static void look(int proc, DIR *listing, int keep)
 		if (pid <= 0 || pid >= PIDS)
 			continue;
 		snprintf(name, sizeof(name), "%ld/stat", pid);
-		if (read_file(proc, name) < 0)
+		if ((keep ? read_again(&kept_stat[pid], proc, name) : read_file(proc, name)) < 0)
 			continue;
 		stat_file();
 		snprintf(name, sizeof(name), "%ld/oom_score_adj", pid);
-		if (keep) {
-			long got;
-
-			if (!kept[pid])
-				kept[pid] = openat(proc, name, O_RDONLY | O_CLOEXEC);
-			got = pread(kept[pid], text, 8, 0);
-			sum += got > 0 ? strtol(text, NULL, 10) : 0;
-			continue;
-		}
-		if (read_file(proc, name) > 0)
+		if ((keep ? read_again(&kept_adj[pid], proc, name) : read_file(proc, name)) > 0)
 			sum += strtol(text, NULL, 10);
+		if (keep)
+			continue;
 		snprintf(name, sizeof(name), "%ld/status", pid);
 		if (read_file(proc, name) > 0)
 			for (size_t i = 0; i < sizeof(keys) / sizeof(*keys); i++)

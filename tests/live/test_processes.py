@@ -16,6 +16,8 @@ Start = Callable[[], Actor]
 MIB = 1 << 20
 ACTORS = ((0, 1), (1, 5), (100, 40), (500, 90), (937, 3), (999, 60), (1000, 0))
 """oom_score_adj and MiB."""
+SETTLED = 10
+"""After so many looks only what may have changed of an idle process is read again."""
 MANY_LOOKS = 100
 """A process may run between our look and the kernel's: it must agree at some moment."""
 
@@ -51,10 +53,12 @@ def test_whoever_is_left_out_has_no_memory() -> None:
     until(unexplained)
 
 
-def test_a_second_look_sees_what_moved(actors: Start) -> None:
+@pytest.mark.parametrize("looks", [1, SETTLED])
+def test_the_next_look_sees_what_moved(actors: Start, looks: int) -> None:
     actor, idle = actors(), actors()
     scanner = Scanner()
-    before = scanner.snapshot()
+    for _ in range(looks):
+        before = scanner.snapshot()
     actor.tell(f"hold {30 * MIB}")
     actor.tell("adj 321")
     after = scanner.snapshot()
@@ -66,10 +70,12 @@ def test_a_second_look_sees_what_moved(actors: Start) -> None:
     assert task_of(idle.pid, after) == task_of(idle.pid, before)
 
 
-def test_a_process_that_ended_is_gone(actors: Start) -> None:
+@pytest.mark.parametrize("looks", [1, SETTLED])
+def test_a_process_that_ended_is_gone(actors: Start, looks: int) -> None:
     actor = actors()
     scanner = Scanner()
-    assert task_of(actor.pid, scanner.snapshot()).comm.startswith("python")
+    for _ in range(looks):
+        assert task_of(actor.pid, scanner.snapshot()).comm.startswith("python")
     actor.end()
     assert actor.pid not in {task.pid for task in scanner.snapshot().tasks}
     scanner.close()

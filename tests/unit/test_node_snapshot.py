@@ -12,6 +12,7 @@ from oomsayer.kernel.domain import within
 from oomsayer.kernel.snapshot import ROOT, MemcgEvents, Pressure, Snapshot, Task, Unkillable
 from oomsayer.kernel.verdict import Confidence, verdicts
 from oomsayer.kubelet.cgroups import Qos, owner
+from oomsayer.node.processes import REFRESH
 from oomsayer.node.snapshot import Scanner, UnreadableNodeError
 
 MIB = 1 << 20
@@ -546,7 +547,7 @@ class TestScanner:
             scanner.snapshot()
         machine.cgroup("/other", max="1048576")
         machine.process(5, cgroup="/other")
-        assert "/other" in {named(scanner.snapshot(), "worker").memcg for _ in range(17)}
+        assert "/other" in {named(scanner.snapshot(), "worker").memcg for _ in range(REFRESH + 1)}
 
     def test_cgroups_come_and_go(self, machine: Machine, scanner: Scanner) -> None:
         assert "/new" not in scanner.snapshot().memcgs
@@ -564,11 +565,17 @@ class TestScanner:
         machine.cgroup("/box/inner")
         assert scanner.snapshot().memcgs["/box/inner"].inode != before
 
-    def test_nothing_stays_open(self, machine: Machine) -> None:
+    @pytest.mark.parametrize("keep_open", [1, 2, 3, 1000])
+    def test_nothing_stays_open(self, machine: Machine, keep_open: int) -> None:
         before = len(list(Path("/proc/self/fd").iterdir()))
-        opened = Scanner(machine.root, own=machine.own, keep_open=1)
+        opened = Scanner(machine.root, own=machine.own, keep_open=0)
         opened.snapshot()
-        opened.snapshot()
+        least = len(list(Path("/proc/self/fd").iterdir()))
+        opened.close()
+        opened = Scanner(machine.root, own=machine.own, keep_open=keep_open)
+        for _ in range(10):
+            opened.snapshot()
+        assert 0 < len(list(Path("/proc/self/fd").iterdir())) - least <= keep_open
         opened.close()
         assert len(list(Path("/proc/self/fd").iterdir())) == before
 

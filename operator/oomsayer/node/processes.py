@@ -4,6 +4,7 @@ What is kept between samples, and why it stays exact:
 
 - A descriptor of oom_score_adj belongs to one process, not to its number: it fails once that process is
   gone. Read last, through a descriptor opened first, it proves that all was read from the same process.
+- So does one of stat, which most of what a look costs goes into. It is kept of processes that have settled.
 - A stat file whose hash is as before belongs to a process that has not run. By chance that is wrong once in
   2**64 times; what it says in 300 bytes is not kept.
 - Without swap in use, a process's page tables change only with its faults, threads or address space, all
@@ -22,10 +23,14 @@ from oomsayer.node.files import GONE, number, read_record
 from oomsayer.node.pidstat import PidStat
 from oomsayer.node.pidstatus import PidStatus
 
-REFRESH = 16
+REFRESH = 32
 """Every how many samples what seldom changes is read anew; the processes take turns."""
 _YOUNG = 5
 """For how many samples a process counts as young."""
+_STATS_KEPT = 1024
+"""How many stat files may stay open: each keeps a page of the kernel's, and costs a third as much to read."""
+_RECORD = 4096
+"""More than stat ever holds."""
 _RESERVE = 64
 """File descriptors left to the rest of the program."""
 _ADJ_BYTES = 8
@@ -68,7 +73,10 @@ class _Known:
     """What is kept of one pid between samples."""
 
     adj_fd: int = -1
+    stat_fd: int = -1
     stat_hash: int = 0
+    status_hash: int = 0
+    cgroup_hash: int = 0
     stat: PidStat | None = None
     process: Process | None = None
     samples: int = 0
@@ -103,6 +111,7 @@ class ProcessTable:
         self._proc = proc_fd
         self._version = cgroup_version
         self._spare = keep_open
+        self._spare_stats = min(keep_open // 2, _STATS_KEPT)
         self._known: dict[int, _Known] = {}
         self._sample = 0
         self._revisions = count(1)
@@ -119,26 +128,27 @@ class ProcessTable:
         self._sample += 1
         self._mems = mems
         unreadable = Unreadable()
-        known, self._known = self._known, {}
+        known, turn = self._known, self._sample % REFRESH
         found: list[Process] = []
-        for pid in pids(self._proc):
-            entry = known.pop(pid, None)
+        listed = pids(self._proc)
+        for pid in listed:
+            entry = known.get(pid)
             try:
-                entry = self._read(pid, entry, era, swap_in_use=swap_in_use)
+                if entry is None or swap_in_use or pid % REFRESH == turn or not _as_before(entry):
+                    entry = known[pid] = self._read(pid, entry, era, swap_in_use=swap_in_use)
             except OSError as error:
-                self._forget(entry)
+                self._forget(known.pop(pid, None))
                 if error.errno not in GONE:
                     unreadable.add(pid, error.strerror or str(error))
                 continue
             except ValueError as error:
-                self._forget(entry)
+                self._forget(known.pop(pid, None))
                 unreadable.add(pid, str(error))
                 continue
-            self._known[pid] = entry
             if entry.process is not None:
                 found.append(entry.process)
-        for gone in known.values():
-            self._forget(gone)
+        for gone in known.keys() - set(listed):
+            self._forget(known.pop(gone))
         return found, unreadable
 
     def close(self) -> None:
@@ -148,9 +158,16 @@ class ProcessTable:
         self._known.clear()
 
     def _forget(self, entry: _Known | None) -> None:
-        if entry is not None and entry.adj_fd >= 0:
+        if entry is None:
+            return
+        if entry.adj_fd >= 0:
             os.close(entry.adj_fd)
             entry.adj_fd = -1
+            self._spare += 1
+        if entry.stat_fd >= 0:
+            os.close(entry.stat_fd)
+            entry.stat_fd = -1
+            self._spare_stats += 1
             self._spare += 1
 
     def _read(self, pid: int, entry: _Known | None, era: Era, *, swap_in_use: bool) -> _Known:
@@ -179,12 +196,12 @@ class ProcessTable:
         if entry.adj_fd >= 0 and entry.stat is not None and entry.stat.kernel_thread:
             os.pread(adj_fd, _ADJ_BYTES, 0)
             return
-        raw = read_record(f"{pid}/stat", self._proc)
+        raw = os.pread(entry.stat_fd, _RECORD, 0) if entry.stat_fd >= 0 else self._read_stat(pid, entry)
         if (
             hash(raw) != entry.stat_hash
             or not entry.settled
             or swap_in_use
-            or (pid + self._sample) % REFRESH == 0
+            or pid % REFRESH == self._sample % REFRESH
         ):
             self._update_stat(pid, entry, raw, era, swap_in_use=swap_in_use)
         adj = os.pread(adj_fd, _ADJ_BYTES, 0)
@@ -195,6 +212,15 @@ class ProcessTable:
                 raise ValueError("its oom_score_adj is empty")
             process.adj, process.adj_raw = value, adj
             process.revision = next(self._revisions)
+
+    def _read_stat(self, pid: int, entry: _Known) -> bytes:
+        """Read stat by its name; once a process is settled, keep it open."""
+        if not (entry.settled and entry.adj_fd >= 0 and self._spare_stats > 0 and self._spare > 0):
+            return read_record(f"{pid}/stat", self._proc)
+        entry.stat_fd = os.open(f"{pid}/stat", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._proc)
+        self._spare_stats -= 1
+        self._spare -= 1
+        return os.pread(entry.stat_fd, _RECORD, 0)
 
     def _update_stat(self, pid: int, entry: _Known, raw: bytes, era: Era, *, swap_in_use: bool) -> None:
         entry.samples += 1
@@ -229,11 +255,11 @@ class ProcessTable:
                 return
             place, live = thread
             stat = live._replace(comm=stat.comm, start_time=stat.start_time, parent=stat.parent)
-        due = (pid + self._sample) % REFRESH == 0
+        due = pid % REFRESH == self._sample % REFRESH
         before = entry.process
         swap_in_use = swap_in_use or (before is not None and before.status.swap_bytes > 0)
         if before is None or due or swap_in_use or era.root_bonus or _moved(before.stat, stat):
-            status = pidstatus.parse(read_record(f"{place}/status", self._proc), mems=self._mems)
+            status = self._status(entry, place)
             if status is None:
                 entry.process = None  # its memory went while it was read
                 return
@@ -246,19 +272,31 @@ class ProcessTable:
         if (process.rss_pages, process.stat, process.status) != (rss, stat, status):
             process.revision = next(self._revisions)
         if entry.samples <= _YOUNG or due or not process.placed or process.stat.comm != stat.comm:
-            process.cgroup = self._cgroup(pid)
+            self._place(entry, process)
         process.rss_pages, process.stat, process.status = rss, stat, status
         process.tid = 0 if place == str(pid) else int(place.rpartition("/")[2])
         entry.process = process
 
-    def _cgroup(self, pid: int) -> str | None:
+    def _status(self, entry: _Known, place: str) -> PidStatus | None:
+        raw = read_record(f"{place}/status", self._proc)
+        before, before_hash = entry.process, entry.status_hash
+        entry.status_hash = hash((raw, self._mems))
+        if before is not None and entry.status_hash == before_hash:
+            return before.status
+        return pidstatus.parse(raw, mems=self._mems)
+
+    def _place(self, entry: _Known, process: Process) -> None:
+        """Read which cgroup a process is in."""
         try:
-            data = read_record(f"{pid}/cgroup", self._proc)
+            raw = read_record(f"{process.pid}/cgroup", self._proc)
         except OSError as error:
             if error.errno in GONE:
                 raise
-            return None
-        return pidcgroup.memory_path(data, self._version)
+            entry.cgroup_hash, process.cgroup = 0, None
+            return
+        if not process.placed or hash(raw) != entry.cgroup_hash:
+            entry.cgroup_hash = hash(raw)
+            process.cgroup = pidcgroup.memory_path(raw, self._version)
 
     def _live_thread(self, pid: int) -> tuple[str, PidStat] | None:
         """A thread that still has the memory which its exited leader has left, with its place below /proc."""
@@ -271,6 +309,18 @@ class ProcessTable:
             if stat is not None and stat.vsize_bytes:
                 return place, stat
         return None
+
+
+def _as_before(entry: _Known) -> bool:
+    """Whether a settled process whose files are open has neither run nor got another oom_score_adj."""
+    process = entry.process
+    if entry.stat_fd < 0 or not entry.settled or process is None:
+        return False
+    try:
+        same = hash(os.pread(entry.stat_fd, _RECORD, 0)) == entry.stat_hash
+        return same and os.pread(entry.adj_fd, _ADJ_BYTES, 0) == process.adj_raw
+    except ProcessLookupError:
+        return False  # gone, but its number may be in use again
 
 
 def keep_open_default() -> int:
