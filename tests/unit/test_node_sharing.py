@@ -10,7 +10,7 @@ def a_process(
 ) -> Process:
     stat = PidStat(comm, "S", parent, 0, 0, 1, pid, vsize, 10, 0, stack)
     return Process(
-        pid, stat, PidStatus(4096, 0, 4096, sigkill_pending=False, cap_sys_admin=False, mm_counters=counters)
+        pid, stat, PidStatus(0, 4096, sigkill_pending=False, cap_sys_admin=False, mm_counters=counters)
     )
 
 

@@ -19,8 +19,6 @@ _LONGEST = 11
 class PidStatus(NamedTuple):
     """What one process's status says."""
 
-    rss_bytes: int
-    """VmRSS."""
     swap_bytes: int
     """VmSwap."""
     pgtables_bytes: int
@@ -34,7 +32,8 @@ class PidStatus(NamedTuple):
     mems_allowed: Nodes | None = None
     """Mems_allowed_list: the memory nodes of its cpuset; None where it was not asked for."""
     namespace_pids: tuple[int, ...] = ()
-    """NStgid: its pid in each PID namespace that it is in, the reader's first. Empty before 4.1."""
+    """NStgid: its pid in each PID namespace that it is in, the reader's first. Empty where that is the only
+    one, and before 4.1."""
 
 
 def parse(data: bytes, *, mems: bool = False) -> PidStatus | None:
@@ -44,13 +43,11 @@ def parse(data: bytes, *, mems: bool = False) -> PidStatus | None:
         data: the file.
         mems: whether memory nodes matter.
     """
-    rss = keyed(data, b"VmRSS:")
     pte = keyed(data, b"VmPTE:")
-    if rss is None or pte is None:
+    if pte is None:
         return None
     pending = _mask(data, b"\nSigPnd:") | _mask(data, b"\nShdPnd:")
     return PidStatus(
-        rss_bytes=rss * _KIB,
         swap_bytes=(keyed(data, b"VmSwap:") or 0) * _KIB,
         pgtables_bytes=(pte + (keyed(data, b"VmPMD:") or 0)) * _KIB,
         sigkill_pending=bool(pending & SIGKILL_BIT),
@@ -58,15 +55,16 @@ def parse(data: bytes, *, mems: bool = False) -> PidStatus | None:
         mems_allowed=nodelist.parse(_value(data, b"\nMems_allowed_list:").decode("latin-1"))
         if mems
         else None,
-        namespace_pids=_numbers(data, b"\nNStgid:"),
+        namespace_pids=_namespace_pids(data),
         mm_counters=hash(data[data.find(b"\nVmPeak:") : data.find(b"\nThreads:")]),
     )
 
 
-def _numbers(data: bytes, key: bytes) -> tuple[int, ...]:
-    """The decimal numbers after a key, none without one."""
-    words = _value(data, key).split()
-    return tuple(int(word) for word in words if word.isdigit() and len(word) < _LONGEST)
+def _namespace_pids(data: bytes) -> tuple[int, ...]:
+    pids = tuple(
+        int(word) for word in _value(data, b"\nNStgid:").split() if word.isdigit() and len(word) < _LONGEST
+    )
+    return pids if len(pids) > 1 else ()
 
 
 def _mask(data: bytes, key: bytes) -> int:

@@ -130,6 +130,7 @@ class ProcessTable:
         unreadable = Unreadable()
         known, turn = self._known, self._sample % REFRESH
         found: list[Process] = []
+        read = 0
         listed = pids(self._proc)
         for pid in listed:
             entry = known.get(pid)
@@ -145,10 +146,12 @@ class ProcessTable:
                 self._forget(known.pop(pid, None))
                 unreadable.add(pid, str(error))
                 continue
+            read += 1
             if entry.process is not None:
                 found.append(entry.process)
-        for gone in known.keys() - set(listed):
-            self._forget(known.pop(gone))
+        if len(known) > read:
+            for gone in known.keys() - set(listed):
+                self._forget(known.pop(gone))
         return found, unreadable
 
     def close(self) -> None:
@@ -334,7 +337,7 @@ def keep_open_default() -> int:
 
 def pids(proc_fd: int) -> list[int]:
     """The pids that a proc directory lists, ascending."""
-    return sorted(int(name) for name in os.listdir(proc_fd) if name.isdecimal())
+    return sorted(map(int, filter(str.isdecimal, os.listdir(proc_fd))))
 
 
 def _numbers(name: str, dir_fd: int) -> list[int]:

@@ -17,7 +17,7 @@ def reapers(processes: Iterable[Process], memcg_of: Callable[[Process], str]) ->
     A child is in its parent's namespace. Who was brought in from outside (kubectl exec) has its parent
     outside: it is taken to be in that of its cgroup, if there is one of that depth, and only one.
     """
-    nested = {process.pid: process for process in processes if len(process.status.namespace_pids) > 1}
+    nested = {process.pid: process for process in processes if process.status.namespace_pids}
     if not nested:
         return {}
     found: dict[int, int] = {}

@@ -36,16 +36,17 @@ class Sharing:
             processes: all of them.
             anew: ask kcmp again about those that are known.
         """
+        first: dict[tuple[int, int], Process] = {}
         alike: dict[tuple[int, int], list[Process]] = {}
         for process in processes:
-            stat = process.stat
-            alike.setdefault((stat.vsize_bytes, stat.stack), []).append(process)
+            place = process.stat.vsize_bytes, process.stat.stack
+            other = first.setdefault(place, process)
+            if other is not process:
+                alike.setdefault(place, [other]).append(process)
         known: dict[_Identities, dict[int, int]] = {}
         shared: dict[int, int] = {}
         assumed: list[str] = []
         for group in alike.values():
-            if len(group) == 1:
-                continue
             found: dict[int, int] | None = None
             if self._compare is not None:
                 identities = tuple((p.tid or p.pid, p.stat.start_time, p.stat.comm) for p in group)
