@@ -10,7 +10,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lab.progress import say
@@ -99,13 +99,13 @@ def _chunks(part: str | bytes | Path) -> Iterable[bytes]:
 
 
 def _prune(directory: Path) -> None:
-    newest = sorted(directory.iterdir(), key=lambda each: each.stat().st_mtime, reverse=True)
-    abandoned = time.time() - _ABANDONED_SECONDS
-    for path in [path for path in newest if path.suffix != ".partial"][_KEPT_VERSIONS:]:
+    complete = [path for path in directory.iterdir() if path.suffix != ".partial"]
+    for path in sorted(complete, key=lambda each: each.stat().st_mtime, reverse=True)[_KEPT_VERSIONS:]:
         _remove(path)
-    for path in [path for path in newest if path.suffix == ".partial"]:
-        if path.stat().st_mtime < abandoned:
-            _remove(path)
+    for partial in directory.glob("*.partial"):
+        with suppress(FileNotFoundError):  # another checkout has finished it
+            if partial.stat().st_mtime < time.time() - _ABANDONED_SECONDS:
+                _remove(partial)
 
 
 def _remove(path: Path) -> None:

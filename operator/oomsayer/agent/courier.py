@@ -4,11 +4,11 @@ Only the latest state matters, so nothing is queued: when a write can be tried, 
 is written. The sampling loop never waits for the network.
 """
 
-import os
 import threading
 from collections.abc import Callable
 
 from oomsayer.agent.apiserver import NotWritten
+from oomsayer.agent.chance import chance
 
 FIRST_BACKOFF_SECONDS = 1.0
 LONGEST_BACKOFF_SECONDS = 30.0
@@ -82,7 +82,7 @@ class Courier:
                 self._deliver()
             except NotWritten as error:
                 failures += 1
-                wait = backoff(failures, error.retry_after, os.urandom(1)[0] / 255)
+                wait = backoff(failures, error.retry_after, chance())
                 self._failed(error, wait)
                 self._stopping.wait(wait)
             else:

@@ -9,7 +9,7 @@ otherwise seem to creep, as a wheel does in a film (H. S. Shapiro and R. A. Silv
 random noise", 1960).
 """
 
-import os
+from oomsayer.agent.chance import chance
 
 CALM_SHARE = 0.004
 """The rest of half a percent goes into reports and metrics."""
@@ -51,8 +51,7 @@ class Pace:
 
 def unevenly(seconds: float) -> float:
     """About as long: by chance up to UNEVENNESS shorter or longer."""
-    chance = os.urandom(1)[0] / 255
-    return seconds * (1 - UNEVENNESS + 2 * UNEVENNESS * chance)
+    return seconds * (1 - UNEVENNESS + 2 * UNEVENNESS * chance())
 
 
 def pause(cost_seconds: float, interval_seconds: float, *, lively: bool) -> float:

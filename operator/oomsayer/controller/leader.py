@@ -115,9 +115,9 @@ class Leader:
         except ApiError as error:
             if not error.not_found:
                 raise
-            fresh = {"name": LEASE_NAME, "namespace": self._namespace}
-            fresh_lease = self._lease({**fresh, "ownerReferences": await self._owners()}, transitions=0)
-            await self._api.create(self._collection, fresh_lease)
+            owners = await self._owners()
+            metadata = {"name": LEASE_NAME, "namespace": self._namespace, "ownerReferences": owners}
+            await self._api.create(self._collection, self._lease(metadata, transitions=0))
             return True
         spec = lease.get("spec") or {}
         now = time.monotonic()

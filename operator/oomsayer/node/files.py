@@ -7,7 +7,8 @@ GONE = frozenset({errno.ENOENT, errno.ESRCH, errno.ENODEV, errno.ENOTDIR})
 """What a read says when the process or cgroup it is about has vanished."""
 
 _CHUNK = 65536
-_RECORD = 4096
+RECORD_BYTES = 4096
+"""More than most files hold that the kernel writes in one piece."""
 
 
 def read_record(name: str, dir_fd: int | None = None) -> bytes:
@@ -18,8 +19,8 @@ def read_record(name: str, dir_fd: int | None = None) -> bytes:
     """
     fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=dir_fd)
     try:
-        data = os.read(fd, _RECORD)
-        return data if len(data) < _RECORD else data + _rest(fd)
+        data = os.read(fd, RECORD_BYTES)
+        return data if len(data) < RECORD_BYTES else data + _rest(fd)
     finally:
         os.close(fd)
 

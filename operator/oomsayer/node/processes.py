@@ -19,7 +19,7 @@ from itertools import count, islice
 
 from oomsayer.kernel.era import Era, RssSource
 from oomsayer.node import pidcgroup, pidstat, pidstatm, pidstatus
-from oomsayer.node.files import GONE, number, read_record
+from oomsayer.node.files import GONE, RECORD_BYTES, number, read_record
 from oomsayer.node.pidstat import PidStat
 from oomsayer.node.pidstatus import PidStatus
 
@@ -29,8 +29,6 @@ _YOUNG = 5
 """For how many samples a process counts as young."""
 _STATS_KEPT = 1024
 """How many stat files may stay open: each keeps a page of the kernel's, and costs a third as much to read."""
-_RECORD = 4096
-"""More than stat ever holds."""
 _RESERVE = 64
 """File descriptors left to the rest of the program."""
 _ADJ_BYTES = 8
@@ -113,7 +111,7 @@ class ProcessTable:
         self._spare = keep_open
         self._spare_stats = min(keep_open // 2, _STATS_KEPT)
         self._known: dict[int, _Known] = {}
-        self._sample = 0
+        self._turn = 0
         self._revisions = count(1)
         self._mems = False
 
@@ -125,17 +123,17 @@ class ProcessTable:
             swap_in_use: whether anything is swapped out.
             mems: whether there is more than one memory node.
         """
-        self._sample += 1
+        self._turn = (self._turn + 1) % REFRESH
         self._mems = mems
         unreadable = Unreadable()
-        known, turn = self._known, self._sample % REFRESH
+        known = self._known
         found: list[Process] = []
         read = 0
         listed = pids(self._proc)
         for pid in listed:
             entry = known.get(pid)
             try:
-                if entry is None or swap_in_use or pid % REFRESH == turn or not _as_before(entry):
+                if entry is None or swap_in_use or pid % REFRESH == self._turn or not _as_before(entry):
                     entry = known[pid] = self._read(pid, entry, era, swap_in_use=swap_in_use)
             except OSError as error:
                 self._forget(known.pop(pid, None))
@@ -199,13 +197,8 @@ class ProcessTable:
         if entry.adj_fd >= 0 and entry.stat is not None and entry.stat.kernel_thread:
             os.pread(adj_fd, _ADJ_BYTES, 0)
             return
-        raw = os.pread(entry.stat_fd, _RECORD, 0) if entry.stat_fd >= 0 else self._read_stat(pid, entry)
-        if (
-            hash(raw) != entry.stat_hash
-            or not entry.settled
-            or swap_in_use
-            or pid % REFRESH == self._sample % REFRESH
-        ):
+        raw = self._read_stat(pid, entry)
+        if hash(raw) != entry.stat_hash or not entry.settled or swap_in_use or pid % REFRESH == self._turn:
             self._update_stat(pid, entry, raw, era, swap_in_use=swap_in_use)
         adj = os.pread(adj_fd, _ADJ_BYTES, 0)
         process = entry.process
@@ -217,13 +210,14 @@ class ProcessTable:
             process.revision = next(self._revisions)
 
     def _read_stat(self, pid: int, entry: _Known) -> bytes:
-        """Read stat by its name; once a process is settled, keep it open."""
-        if not (entry.settled and entry.adj_fd >= 0 and self._spare_stats > 0 and self._spare > 0):
-            return read_record(f"{pid}/stat", self._proc)
-        entry.stat_fd = os.open(f"{pid}/stat", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._proc)
-        self._spare_stats -= 1
-        self._spare -= 1
-        return os.pread(entry.stat_fd, _RECORD, 0)
+        """Read stat; once a process is settled, keep it open."""
+        if entry.stat_fd < 0:
+            if not (entry.settled and entry.adj_fd >= 0 and self._spare_stats > 0 and self._spare > 0):
+                return read_record(f"{pid}/stat", self._proc)
+            entry.stat_fd = os.open(f"{pid}/stat", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._proc)
+            self._spare_stats -= 1
+            self._spare -= 1
+        return os.pread(entry.stat_fd, RECORD_BYTES, 0)
 
     def _update_stat(self, pid: int, entry: _Known, raw: bytes, era: Era, *, swap_in_use: bool) -> None:
         entry.samples += 1
@@ -258,7 +252,7 @@ class ProcessTable:
                 return
             place, live = thread
             stat = live._replace(comm=stat.comm, start_time=stat.start_time, parent=stat.parent)
-        due = pid % REFRESH == self._sample % REFRESH
+        due = pid % REFRESH == self._turn
         before = entry.process
         swap_in_use = swap_in_use or (before is not None and before.status.swap_bytes > 0)
         if before is None or due or swap_in_use or era.root_bonus or _moved(before.stat, stat):
@@ -320,7 +314,7 @@ def _as_before(entry: _Known) -> bool:
     if entry.stat_fd < 0 or not entry.settled or process is None:
         return False
     try:
-        same = hash(os.pread(entry.stat_fd, _RECORD, 0)) == entry.stat_hash
+        same = hash(os.pread(entry.stat_fd, RECORD_BYTES, 0)) == entry.stat_hash
         return same and os.pread(entry.adj_fd, _ADJ_BYTES, 0) == process.adj_raw
     except ProcessLookupError:
         return False  # gone, but its number may be in use again
