@@ -147,7 +147,29 @@ def test_a_group_kill_is_one_kill_of_all() -> None:
 
     assert settled(interval, None)
     assert (kill.pid, kill.memcg, kill.domain, kill.oom_group) == (None, WEB, WEB, WEB)
-    assert kill.gone == {NGINX, WORKER}
+    assert (kill.gone, kill.deaths) == ({NGINX, WORKER}, 2)
+
+
+def test_a_member_that_its_pid_namespace_took_along_died_with_the_group_uncounted() -> None:
+    before = node()
+    once = OomCounts(0, 0, 1, 1, 1)
+    counts = counted(kubepods=once, pod=once, web=OomCounts(0, 1, 1, 1, 1))
+    early = between(before, without(before, NGINX), counts)
+    late = between(before, without(before, NGINX, WORKER), counts)
+
+    assert not settled(early, None)
+    assert settled(late, None)
+    (kill,) = observe(late, [], Paths(), [])
+    assert (kill.gone, kill.times, kill.deaths) == ({NGINX, WORKER}, 1, 2)
+
+
+def test_no_more_died_than_were_killed_where_others_ended_of_themselves() -> None:
+    before = single()
+    interval = between(before, without(before, NGINX, WORKER), counted(kubepods=ONE, pod=ONE, web=OWN))
+
+    (kill,) = observe(interval, [], Paths(), [])
+
+    assert (kill.gone, kill.pid, kill.deaths) == ({NGINX, WORKER}, None, 1)
 
 
 def test_a_container_whose_cgroup_is_gone_is_told_by_what_its_pod_counted() -> None:

@@ -384,8 +384,7 @@ def _kill(record: KillRecord) -> Json:
         adj=kill.task.oom_score_adj if kill.task else None,
         rssBytes=held if kill.rss_kb is None else kill.rss_kb * 1024,
         oomGroup=None if kill.oom_group is None else _text(kill.oom_group),
-        # Somebody may have ended of itself beside them, and a group's victim may be counted twice.
-        deaths=max(min(len(kill.gone), kill.times), 1),
+        deaths=kill.deaths,
         outcome=match.outcome.value,
         reason=match.reason.value if match.reason else None,
         sampledAt=rfc3339(standing.snapshot.taken_at) if standing else None,

@@ -18,7 +18,7 @@ from enum import StrEnum
 
 from oomsayer.kernel.domain import within
 from oomsayer.kernel.oomlog import OomKill
-from oomsayer.kernel.snapshot import ROOT, Snapshot, Task, parent_path
+from oomsayer.kernel.snapshot import OOM_SCORE_ADJ_MIN, ROOT, Snapshot, Task, parent_path
 
 _FAR_AHEAD = 2
 """How many times the memory of another is more than what growth between two samples explains."""
@@ -97,6 +97,18 @@ class ObservedKill:
     constraint: str = ""
     rss_kb: int | None = None
     seconds: float | None = None
+
+    @property
+    def deaths(self) -> int:
+        """How many processes died, at least one.
+
+        Whoever is gone beside them may have ended of itself, but a group dies whole: those of its members
+        that the end of their PID namespace was faster with are neither counted nor logged as killed, and its
+        victim may be counted twice.
+        """
+        if self.oom_group is not None:
+            return max(len(self.gone), self.times - 1, 1)
+        return max(min(len(self.gone), self.times), 1)
 
 
 @dataclass(slots=True)
@@ -195,7 +207,8 @@ def _completed(
 def settled(interval: Interval, logged: Sequence[OomKill] | None) -> bool:
     """Whether all that is to be seen of the kills shows: the log has told of each, or as many are gone.
 
-    A group's victim may be counted twice. The counters of a nested node's machine are no measure for its log.
+    Of a group nobody may be left whom it could take. The counters of a nested node's machine are no measure
+    for its log.
 
     Args:
         interval: the two looks.
@@ -205,8 +218,17 @@ def settled(interval: Interval, logged: Sequence[OomKill] | None) -> bool:
     if interval.before.snapshot.initial_pid_namespace and logged is not None:
         lines = sum(len(kill.killed) + (kill.oom_group is not None) for kill in logged)
         return lines >= interval.now.kills - interval.before.kills
-    gone = [counted.place_of(task.memcg) for task in interval.gone()]
-    return all(gone.count(place) >= times - (counted.groups(place) > 0) for place, times in counted.places())
+    gone = interval.gone()
+    places = [counted.place_of(task.memcg) for task in gone]
+    left = {
+        counted.place_of(task.memcg)
+        for task in set(interval.before.snapshot.tasks).difference(gone)
+        if task.oom_score_adj > OOM_SCORE_ADJ_MIN
+    }
+    return all(
+        place not in left if counted.groups(place) else places.count(place) >= times
+        for place, times in counted.places()
+    )
 
 
 def _from_log(
