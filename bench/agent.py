@@ -52,7 +52,7 @@ class Taking(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(answer)
 
-    do_POST = do_GET = do_PATCH  # noqa: N815 - likewise
+    do_POST = do_GET = do_PATCH  # noqa: N815 - http.server's names
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""

@@ -102,8 +102,8 @@ class ObservedKill:
     def deaths(self) -> int:
         """How many processes died, at least one.
 
-        Whoever is gone beside them may have ended of itself, but a group dies whole: those of its members
-        that the end of their PID namespace was faster with are neither counted nor logged as killed, and its
+        Of single kills no more than were counted: whoever else is gone may have ended of itself. A group dies
+        whole: members that the end of their PID namespace took first are not counted as killed, and its
         victim may be counted twice.
         """
         if self.oom_group is not None:
@@ -220,10 +220,11 @@ def settled(interval: Interval, logged: Sequence[OomKill] | None) -> bool:
         return lines >= interval.now.kills - interval.before.kills
     gone = interval.gone()
     places = [counted.place_of(task.memcg) for task in gone]
+    dead = set(gone)
     left = {
         counted.place_of(task.memcg)
-        for task in set(interval.before.snapshot.tasks).difference(gone)
-        if task.oom_score_adj > OOM_SCORE_ADJ_MIN
+        for task in interval.before.snapshot.tasks
+        if task not in dead and task.oom_score_adj > OOM_SCORE_ADJ_MIN
     }
     return all(
         place not in left if counted.groups(place) else places.count(place) >= times
