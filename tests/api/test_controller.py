@@ -338,16 +338,17 @@ def test_a_report_becomes_a_forecast(operator: Operator, shop: Shop) -> None:
 @pytest.mark.usefixtures("operator")
 def test_a_risk_is_announced_once_and_taken_back_when_it_ends(shop: Shop) -> None:
     shop.report(redis=490)
-    eventually(lambda: bool(shop.annotations()), "annotations")
+    eventually(lambda: bool(shop.events()), "the Event")
+    annotations = shop.annotations()
     eventually(lambda: any(r["announced"] for r in shop.risks()), "the risk is marked as announced")
 
     (risk,) = shop.risks()
     assert risk["domainName"] == (f"container default/{shop.pod}/redis")
-    assert shop.annotations() == {
+    assert annotations == {
         "oomsayer.dev/oom-risk": f"container default/{shop.pod}/redis",
         "oomsayer.dev/oom-victim": "redis/redis",
         "oomsayer.dev/oom-risk-since": risk["since"],
-    }
+    }, "who reads the Event finds them on the pod"
     (event,) = shop.events()
     assert (event["type"], event["reason"], event["action"]) == ("Warning", "OOMRisk", "Forecasting")
     assert event["regarding"]["uid"] == shop.uid

@@ -5,7 +5,7 @@ lose nothing and repeat nothing:
 
 1. What has ended is taken back: the Event that says so, the annotations. Only then is it dropped from status.
 2. The status is written, with what is new in it as not yet announced.
-3. What is new is announced: the Event under a name made from it (see announce.py), the annotations.
+3. What is new is announced: the annotations, then the Event under a name made from it (see announce.py).
 4. The status is written again, with that as announced.
 
 After a restart the status says where to go on; an Event that exists already is one that was written.
@@ -159,9 +159,10 @@ class Reconciler:
         self._metrics.sources.nodes[report.node] = view(after)
         stored = await self._forecasts.write(stored, before, after, report.node_uid)
 
+        # The annotations first: who follows an Event to its pod finds them there.
+        await self._annotations.annotate(current, self._state.policies, problems)
         todo = announce.due(after, current, judged, self._state.policies)
         final, waiting = await self._announcer.announce(after, todo, problems)
-        await self._annotations.annotate(current, self._state.policies, problems)
         if final != after:
             await self._forecasts.write(stored, after, final, report.node_uid)
         if problems:
