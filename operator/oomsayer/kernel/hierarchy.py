@@ -215,11 +215,12 @@ def _scan(snapshot: Snapshot) -> defaultdict[str, Shortlist]:
     root_bonus = era.root_bonus
     page_size = snapshot.memory.page_size
     for index, task in enumerate(snapshot.tasks):
-        if task.unkillable is None and task.oom_score_adj != OOM_SCORE_ADJ_MIN and not task.in_flight:
+        adj = task.oom_score_adj
+        if task.unkillable is None and adj != OOM_SCORE_ADJ_MIN and not task.in_flight:
             pages = task.rss_pages + task.swap_pages + task.pgtables_bytes // page_size
             if root_bonus:
                 pages = rss_swap_pgtables(task, era, page_size)
-            shortlists[task.memcg][task.oom_score_adj].append(pages << INDEX_BITS | index)
+            shortlists[task.memcg][adj].append(pages << INDEX_BITS | index)
     return shortlists
 
 

@@ -6,7 +6,6 @@ Source: select_bad_process() and oom_kill_process() in mm/oom_kill.c.
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import partial
 from typing import NamedTuple
 
 from oomsayer.kernel.badness import oom_badness
@@ -94,7 +93,7 @@ class Kill(NamedTuple):
 
 
 # Of a ready tuple: a call of the class goes through Python, and thousands are made.
-new_kill = partial(tuple.__new__, Kill)
+_new = tuple.__new__
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +257,9 @@ def kill_order(ranked: Sequence[int], depth: int, domain: Domain, hierarchy: Hie
     """The cascade up to `depth` victims: choose, remove the kill set, choose again."""
     if hierarchy.each_dies_alone:
         tasks = hierarchy.snapshot.tasks
-        return [new_kill((tasks[entry & INDEX_MASK], entry >> INDEX_BITS, None)) for entry in ranked[:depth]]
+        return [
+            _new(Kill, (tasks[entry & INDEX_MASK], entry >> INDEX_BITS, None)) for entry in ranked[:depth]
+        ]
     order: list[Kill] = []
     dead: set[int] = set()
     for entry in ranked:
