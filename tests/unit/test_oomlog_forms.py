@@ -47,6 +47,7 @@ FORMS = {
     "CRI": "2026-11-24T01:02:03.123456789Z stderr F {}",
     "Talos": "kern: warning: [2026-11-24T01:02:03.123456789Z]: {}",
     "quoted in a mail": "> > [   12.345678] {}",
+    "quoted in a patch": "> +[   12.345678] {}",
     "indented": "    Nov 24 01:02:03 node-1 kernel: {}",
     "colour": "\x1b[32m[   12.345678] \x1b[0m\x1b[31m{}\x1b[0m",
     "CRLF": "[   12.345678] {}\r",
@@ -154,16 +155,31 @@ def test_a_console_of_80_columns_breaks_lines() -> None:
     assert told.killed[0] == (100, "web server")
 
 
-def test_a_mail_breaks_lines_at_blanks_and_drops_some() -> None:
+@pytest.mark.parametrize("kept", [" ", ""], ids=["flowed", "stripped"])
+@pytest.mark.parametrize("width", [70, 72, 78])
+def test_a_mail_breaks_lines_at_blanks_and_drops_some(width: int, kept: str) -> None:
     lines = []
     for line in REPORT.lines():
         words = f"[ 12.345678] {line}".split()
         while words:
-            taken = max(n for n in range(1, len(words) + 1) if n == 1 or len(" ".join(words[:n])) < 72)
-            lines.append("> " + " ".join(words[:taken]) + (" " if taken < len(words) else ""))
+            taken = max(n for n in range(1, len(words) + 1) if n == 1 or len(" ".join(words[:n])) < width)
+            lines.append("> " + " ".join(words[:taken]) + (kept if taken < len(words) else ""))
             words = words[taken:]
     (told,) = explained(lines)
     assert_is_the_report(told)
+
+
+def test_a_row_that_breaks_before_its_name_is_one_row() -> None:
+    text = "\n".join(f"[   12.345678] {line}" for line in REPORT.lines())
+    (told,) = explained(text.replace(" web server\n", "\nweb server\n").splitlines())
+    assert_is_the_report(told)
+
+
+def test_a_process_may_have_an_empty_name() -> None:
+    nameless = Text((Row(100, "", 90_000), Row(200, "y", 400), Row(300, "", 10)), (100,), memcg="/a")
+    (told,) = explained([f"[   12.345678] {line}" for line in nameless.lines()])
+    assert {row.pid: row.comm for row in told.report.rows.values()} == {100: "", 200: "y", 300: ""}
+    assert told.agrees is True
 
 
 @pytest.mark.parametrize(

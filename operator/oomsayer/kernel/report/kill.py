@@ -4,16 +4,19 @@ import re
 
 from oomsayer.kernel.logline import LogLine
 from oomsayer.kernel.report import Killed, OomReport
-from oomsayer.kernel.report.source import BREAKABLE, Source
+from oomsayer.kernel.report.source import Source, wrapped
 
 _MOST_KILLED = 10_000
 _LONGEST_REASON = 60
-_CHOSEN = r"Kill process (\d{1,10}) \((.{0,64})\) score (\d{1,20}) or sacrifice child"
+CHOSEN = r"Kill process (\d{1,10}) \((.{0,64})\) score (\d{1,20}) or sacrifice child"
 _SHARING = r"Kill process (\d{1,10}) \((.{0,64})\) sharing same memory"
+_SIZES = (
+    r"total-vm:(?P<vm>\d{1,18})kB, anon-rss:(?P<anon>\d{1,18})kB, file-rss:(?P<file>\d{1,18})kB"
+    r"(?:, shmem-rss:(?P<shmem>\d{1,18})kB)?"
+)
 KILLED = (
     r"Killed process (?P<pid>\d{1,10})(?:, UID:? ?\d+,?)? \((?P<comm>.{0,64})\)(?:,? UID:? \d{1,10},?)?"
-    r"(?:,? total-vm:(?P<vm>\d{1,18})kB, anon-rss:(?P<anon>\d{1,18})kB, file-rss:(?P<file>\d{1,18})kB"
-    r"(?:, shmem-rss:(?P<shmem>\d{1,18})kB)?(?P<tail>, UID:\d+ pgtables:\d+kB oom_score_adj:-?\d+)?)?"
+    rf"(?:,? {_SIZES}(?P<tail>, UID:\d+ pgtables:\d+kB oom_score_adj:-?\d+)?)?"
 )
 _REASON = r"of [mM]emory(?: \(\w+\))?: $"
 GROUP = r"Tasks in (/.*) are going to be killed due to memory\.oom\.group set"
@@ -29,9 +32,9 @@ def read_chosen(source: Source, line: LogLine) -> bool:
         report = source.open(line)
         _add_killed(report, Killed(int(sharing[1]), sharing[2]))
         return True
-    match = re.search(_CHOSEN, line.text)
+    match = re.search(CHOSEN, line.text)
     if match is None:
-        return False
+        return wrapped(source, line)
     chosen = (int(match[1]), match[2], int(match[3]))
     report = source.open(line)
     if report.chosen == chosen:
@@ -48,15 +51,8 @@ def read_killed(source: Source, line: LogLine) -> bool:
     """A death: `Killed process 100 (java) total-vm:4096kB, anon-rss:1024kB, ...`."""
     match = re.search(KILLED, line.text)
     if match is None:
-        if re.search(BREAKABLE, line.text):
-            source.wrapped(line.text)
-        return False
-    killed = Killed(
-        int(match["pid"]),
-        match["comm"],
-        int(match["vm"]) if match["vm"] else None,
-        sum(int(match[k] or 0) for k in ("anon", "file", "shmem")) if match["anon"] else None,
-    )
+        return wrapped(source, line)
+    killed = Killed(int(match["pid"]), match["comm"], *_sizes(match))
     report = source.open(line)
     if not _belongs(report, killed):
         report = source.new(line)
@@ -75,10 +71,19 @@ def read_group(source: Source, line: LogLine) -> bool:
     """A cgroup dies as one: `Tasks in /a are going to be killed due to memory.oom.group set`."""
     match = re.search(GROUP, line.text)
     if match is None:
-        if source.report is not None and re.search(BREAKABLE, line.text):
-            source.wrapped(line.text)
-        return False
+        return source.report is not None and wrapped(source, line)
     source.open(line).oom_group = match[1]
+    return True
+
+
+def read_sizes(source: Source, line: LogLine) -> bool:
+    """The rest of a "Killed process" line that a mail program broke: `total-vm:4096kB, anon-rss:1024kB`."""
+    match = re.match(_SIZES, line.text)
+    report = source.report
+    if match is None or report is None or not report.killed or report.killed[-1].total_vm_kb is not None:
+        return False
+    vm, rss = _sizes(match)
+    report.killed[-1] = report.killed[-1]._replace(total_vm_kb=vm, rss_kb=rss)
     return True
 
 
@@ -100,6 +105,13 @@ def read_end(source: Source, line: LogLine) -> bool:
     else:
         report.no_killable = True
     return True
+
+
+def _sizes(match: re.Match[str]) -> tuple[int | None, int | None]:
+    """Address space and resident memory in kB, where the line goes so far."""
+    if not match["vm"]:
+        return None, None
+    return int(match["vm"]), sum(int(match[kind] or 0) for kind in ("anon", "file", "shmem"))
 
 
 def _reason(report: OomReport, text: str) -> None:

@@ -4,17 +4,14 @@ import re
 
 from oomsayer.kernel.logline import LogLine
 from oomsayer.kernel.report import Limit
-from oomsayer.kernel.report.source import Source
+from oomsayer.kernel.report.source import Source, wrapped
 
 UNLIMITED_KB = 2**52
 """A limit of so many kB or more means none: kernels print their largest counter."""
 _TASK_IN = r"Task in (?P<memcg>/.*) killed as a result of limit of (?P<domain>/.*?)\s*$"
 _LIMIT_OF = r"Memory limit reached of cgroup (/.*?)\s*$"
 _STATS = r"Memory cgroup stats for (/.*?):(?: |$)"
-_COUNTER = (
-    r"(?P<what>memory\+swap|memory|swap|kmem): usage (?P<usage>\d{1,20})kB, "
-    r"limit (?P<limit>\d{1,20})kB, failcnt"
-)
+COUNTER = r"(?P<what>memory\+swap|memory|swap|kmem): usage (?P<usage>\d{1,20})kB, limit (?P<limit>\d{1,20})kB"
 _RAM = r"(\d{1,15}) pages (?:of )?RAM\b"
 _RESERVED = r"(\d{1,15}) (?:pages reserved|reserved pages)"
 _SWAP_TOTAL = r"Total swap = (\d{1,15})kB"
@@ -43,9 +40,9 @@ def read_cgroups(source: Source, line: LogLine) -> bool:
 
 def read_counter(source: Source, line: LogLine) -> bool:
     """Its counters: `memory: usage 1048576kB, limit 1048576kB, failcnt 42`."""
-    match = re.search(_COUNTER, line.text)
+    match = re.search(COUNTER, line.text)
     if match is None:
-        return False
+        return wrapped(source, line)
     report = source.open(line)
     if report.ended:
         report = source.new(line)

@@ -11,13 +11,22 @@ from typing import TypeAlias
 from oomsayer.kernel.logline import LogLine, log_lines
 from oomsayer.kernel.report import MOST_ROWS, OomReport
 from oomsayer.kernel.report.header import read_cpuset, read_header
-from oomsayer.kernel.report.kill import GROUP, KILLED, read_chosen, read_end, read_group, read_killed
-from oomsayer.kernel.report.memory import read_cgroups, read_counter, read_machine, read_trace
-from oomsayer.kernel.report.release import read_features, read_release
+from oomsayer.kernel.report.kill import (
+    CHOSEN,
+    GROUP,
+    KILLED,
+    read_chosen,
+    read_end,
+    read_group,
+    read_killed,
+    read_sizes,
+)
+from oomsayer.kernel.report.memory import COUNTER, read_cgroups, read_counter, read_machine, read_trace
+from oomsayer.kernel.report.release import RELEASE, read_features, read_release
 from oomsayer.kernel.report.row import ANY_ROW, NUMBERS, ROW_START
 from oomsayer.kernel.report.source import BREAKABLE, MOST_BYTES_A_LINE, WHOLE, Finished, Source
 from oomsayer.kernel.report.summary import read_summary, summary_in
-from oomsayer.kernel.report.table import HEAD, read_columns, read_odd_row, unwrap_row
+from oomsayer.kernel.report.table import HEAD, KNOWN_HEAD, read_columns, read_odd_row, unwrap_row
 
 _ONE_WRITER = 2
 """Bare lines count as a writer of their own."""
@@ -32,7 +41,15 @@ _PREFIX_MATTERS = rb"[\"\x1b]|invoked oom-killer|Linux version"
 """Quoted or coloured lines must be unwrapped; a header begins with a name, a boot tells the time."""
 _TABLE_HEAD = b"total_vm"
 _MOST_WRAPS = 4
-_BROKEN = ((GROUP, read_group), (HEAD, read_columns), (KILLED, read_killed))
+_BROKEN = (
+    (GROUP, read_group),
+    (KNOWN_HEAD, read_columns),
+    (HEAD, read_columns),
+    (KILLED, read_killed),
+    (CHOSEN, read_chosen),
+    (COUNTER, read_counter),
+    (RELEASE, read_release),
+)
 """What a broken line must match when it is whole again; summaries and rows are looked at more closely."""
 
 _LineReader: TypeAlias = Callable[[Source, LogLine], bool]
@@ -42,6 +59,7 @@ _READERS: tuple[tuple[str, _LineReader], ...] = (
     ("invoked oom-killer", read_header),
     ("oom-kill:", read_summary),
     ("Killed process", read_killed),
+    ("total-vm:", read_sizes),
     ("Kill process", read_chosen),
     ("Tasks in", read_group),
     ("total_vm", read_columns),
@@ -49,7 +67,7 @@ _READERS: tuple[tuple[str, _LineReader], ...] = (
     ("cgroup stats", read_cgroups),
     ("reached of cgroup", read_cgroups),
     ("killed as a result", read_cgroups),
-    ("tainted ", read_release),
+    ("Not tainted", read_release),
     ("Tainted: ", read_release),
     ("Linux version", read_release),
     ("mems_allowed=", read_cpuset),
@@ -207,7 +225,7 @@ class OomReportReader:
         if table is None or report is None or not source.wrote(raw) or b'"' in raw or b"\x1b" in raw:
             return False
         match = table.pattern.search(raw)
-        if match is None or not match[3] or report.ended:
+        if match is None or not table.named(match) or report.ended:
             return False
         source.add_row(report, table.row(match))
         return True
@@ -271,18 +289,19 @@ def _lines_with(word: bytes, lines: bytes, at: int, end: int) -> Iterator[int]:
 def _unwrap(source: Source, text: str) -> bool:
     """Join a line to the one that broke off before it; whether they made sense together."""
     begun, source.pending = source.pending, ""
-    joined = begun + text
-    line = LogLine("", None, joined)
-    summary = summary_in(joined)
-    if summary is not None and summary.pid is not None:
-        return read_summary(source, line)
-    for pattern, reader in _BROKEN:
-        if re.search(BREAKABLE, begun) and re.search(pattern, joined):
-            return reader(source, line)
     if re.search(ROW_START, begun.encode("utf-8", "surrogateescape")):
         return unwrap_row(source, begun, text)
+    both = source.joined(begun, text)
+    for either in both:
+        summary = summary_in(either)
+        if summary is not None and summary.pid is not None:
+            return read_summary(source, LogLine("", None, either))
+    for pattern, reader in _BROKEN if re.search(BREAKABLE, begun) else ():
+        for either in both:
+            if re.search(pattern, either):
+                return reader(source, LogLine("", None, either))
     source.wraps += 1
-    if source.wraps < _MOST_WRAPS and re.search(BREAKABLE, joined) and not re.search(WHOLE, text):
-        source.pending = joined[:MOST_BYTES_A_LINE]
-        return True
-    return False
+    if source.wraps < _MOST_WRAPS and not re.search(WHOLE, text):
+        longer = next((either for either in both if re.search(BREAKABLE, either)), "")
+        source.pending = longer[:MOST_BYTES_A_LINE]
+    return bool(source.pending)

@@ -4,9 +4,9 @@ import re
 
 from oomsayer.kernel.logline import LogLine
 from oomsayer.kernel.report import OomReport
-from oomsayer.kernel.report.source import Source
+from oomsayer.kernel.report.source import Source, wrapped
 
-_RELEASE = r"(?:Not tainted|Tainted:[^#]*?)\s+(\d{1,3}\.\d{1,4}\S*)\s*(?:#|$)"
+RELEASE = r"(?:Not tainted|Tainted:[^#]*?)\s+(\d{1,3}\.\d{1,4}\S*)\s*(?:#|$)"
 _BOOT = r"Linux version (\d{1,3}\.\d{1,4}\S*) "
 _CPU = r"CPU: (\d{1,6}) (UID: \d+ )?PID: "
 _TABLE_HEADED_SINCE = (4, 19)
@@ -30,10 +30,12 @@ def read_release(source: Source, line: LogLine) -> bool:
         source.kernel, source.swap_total_kb = boot[1], None
         source.dead.clear()
         return True
-    match = re.search(_RELEASE, line.text)
-    if match is None or source.report is None:
-        return False
     report = source.report
+    if report is None:
+        return False
+    match = re.search(RELEASE, line.text)
+    if match is None:
+        return wrapped(source, line)
     report.kernel = source.kernel = match[1]
     cpu = re.search(_CPU, line.text)
     if cpu:

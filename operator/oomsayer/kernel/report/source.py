@@ -1,7 +1,9 @@
 """Which lines belong together: the report that a writer of lines is in the middle of, from first to last."""
 
+import re
 from collections import OrderedDict, deque
 from collections.abc import Iterator
+from itertools import islice
 
 from oomsayer.kernel.logline import LogLine
 from oomsayer.kernel.report import MOST_ROWS, OomReport, TaskRow
@@ -9,11 +11,24 @@ from oomsayer.kernel.report.row import Table
 
 MOST_BYTES_A_LINE = 65_536
 _REMEMBERED = 256
+_MOST_NAMES = 1_000
+"""How many rows are searched for a name with a blank: there may be a broken line after every other."""
 _PID_FRESH_SECONDS = 600
 """How long a pid that was killed is taken for the same process when a later table shows it."""
-BREAKABLE = r"oom-kill:constraint=|Tasks in(?: /|\s*$)|\[ *pid *\]|Killed process \d{1,10} \([^)]{0,64}$"
-"""Long lines, which a console may break in several."""
+BREAKABLE = (
+    r"oom-kill:constraint=|Tasks in(?: /|\s*$)|\[ *pid *\]|Killed process(?: \d{1,10} \([^)]{0,64}|\s*)$"
+    r"|Kill process \d{1,10} \(.{0,64}\)(?: score(?: \d{1,20}(?: or)?)?)?\s*$"
+    r"|: usage \d{1,20}kB,\s*$|Not tainted\s*$|Tainted: [A-Z ]{1,40}$"
+)
+"""Long lines, which a console or a mail program may break in several."""
 WHOLE = r"oom-kill:constraint=|Tasks in /|Killed process|invoked oom-killer|\[ *pid *\]"
+
+
+def wrapped(source: "Source", line: LogLine) -> bool:
+    """Keep a line that may have been broken; False, as its reader has to answer."""
+    if re.search(BREAKABLE, line.text):
+        source.keep(line.text)
+    return False
 
 
 class Finished:
@@ -97,9 +112,22 @@ class Source:
                 self.dead.popitem(last=False)
         self._finished.add(report)
 
-    def wrapped(self, text: str) -> None:
+    def keep(self, text: str) -> None:
         """Keep a line that breaks off, in case a console broke it in two."""
         self.pending, self.wraps = text[:MOST_BYTES_A_LINE], 0
+
+    def joined(self, begun: str, text: str) -> tuple[str, str]:
+        """A broken line put together, the likelier way first.
+
+        A console breaks it anywhere, a mail program at a blank, which is then gone: where that was in the
+        name of a process, the table has it.
+        """
+        plain, spaced = begun + text, f"{begun} {text}"
+        rows = islice(self.report.rows.values(), _MOST_NAMES) if self.report else ()
+        names = (row.comm for row in rows)
+        if any(" " in name and name in spaced and name not in plain for name in names):
+            return spaced, plain
+        return plain, spaced
 
     def add_row(self, report: OomReport, row: TaskRow) -> None:
         """Keep a row of the open table; a copy of one says the same."""

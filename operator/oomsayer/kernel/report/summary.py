@@ -19,7 +19,7 @@ def read_summary(source: Source, line: LogLine) -> bool:
     if summary is None:
         return False
     if summary.pid is None:
-        source.wrapped(line.text)
+        source.keep(line.text)
     report = source.open(line)
     if report.summary == summary:
         return True

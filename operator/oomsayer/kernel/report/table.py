@@ -5,9 +5,14 @@ import re
 from oomsayer.kernel.logline import LogLine
 from oomsayer.kernel.report.release import date_by_columns
 from oomsayer.kernel.report.row import ANY_ROW, ROW_START, Table
-from oomsayer.kernel.report.source import BREAKABLE, WHOLE, Source
+from oomsayer.kernel.report.source import WHOLE, Source, wrapped
 
 HEAD = r"\[ *pid *\]((?: +\w+)+) +name\s*$"
+KNOWN_HEAD = (
+    r"\[ *pid *\](?: +(?:uid|tgid|total_vm|rss|rss_anon|rss_file|rss_shmem|nr_ptes|nr_pmds|nr_puds"
+    r"|pgtables_bytes|swapents|cpu|oom_adj|oom_score_adj))+ +name\s*$"
+)
+"""The same with none but columns that some kernel has: tells where the blanks are in a line put together."""
 _DEFAULT_COLUMNS = {
     7: ("uid", "tgid", "total_vm", "rss", "pgtables_bytes", "swapents", "oom_score_adj"),
     8: ("uid", "tgid", "total_vm", "rss", "nr_ptes", "nr_pmds", "swapents", "oom_score_adj"),
@@ -30,9 +35,7 @@ def read_columns(source: Source, line: LogLine) -> bool:
     """The table begins: `[  pid  ]   uid  tgid total_vm      rss ... name`."""
     match = re.search(HEAD, line.text)
     if match is None:
-        if re.search(BREAKABLE, line.text):
-            source.wrapped(line.text)
-        return False
+        return wrapped(source, line)
     columns = tuple(match[1].split())
     table = Table(columns)
     if not table.known or len(columns) > 16:  # noqa: PLR2004 - no kernel prints so many
@@ -54,10 +57,10 @@ def read_odd_row(source: Source, text: str) -> None:
     report = source.report
     if source.table is not None and report is not None and not report.ended:
         match = source.table.pattern.search(raw)
-        if match and match[3] and match[3].strip():
+        if match is not None and source.table.named(match):
             source.add_row(report, source.table.row(match))
         elif re.search(ROW_START, raw):
-            source.wrapped(text)
+            source.keep(text)
         return
     match = re.search(ANY_ROW, raw)
     columns = _DEFAULT_COLUMNS.get(len(match[2].split())) if match else None
@@ -77,8 +80,11 @@ def unwrap_row(source: Source, begun: str, text: str) -> bool:
     if report is None or table is None:
         return False
     other = re.search(WHOLE, text) or re.search(ANY_ROW, text.encode("utf-8", "surrogateescape"))
-    whole = begun if other else begun + text
-    match = table.pattern.search(whole.encode("utf-8", "surrogateescape"))
+    found = (
+        table.pattern.search(whole.encode("utf-8", "surrogateescape"))
+        for whole in ([begun] if other else source.joined(begun, text))
+    )
+    match = next(filter(None, found), None)
     if match is not None:
         source.add_row(report, table.row(match))
     return match is not None and not other
