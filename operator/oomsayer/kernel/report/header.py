@@ -11,6 +11,8 @@ _HEADER = (
     r"(?:: gfp_mask=0x[0-9a-f]+(?:\([^)]*\))?)?(?:, nodemask=(?P<nodemask>\(null\)|[\d,-]*))?"
     r"(?:,\s+order=(?P<order>-?\d{1,4}))?(?:, oom_score_adj=(?P<adj>-?\d{1,5}))?"
 )
+_BEFORE_COMM = r"^.*(?:kernel: | - - - |\[ *\d{1,12}\.\d{1,9}\] ?)"
+"""The end of a prefix that no form of logging known here has: of grep in several files, of other tools."""
 _CPUSET = r" cpuset=(?P<cpuset>.*) mems_allowed=(?P<mems>[\d,-]*)\s*$"
 
 
@@ -20,7 +22,7 @@ def read_header(source: Source, line: LogLine) -> bool:
     if match is None:
         return False
     report = source.report
-    comm = match["comm"].rpartition("kernel: ")[2].strip()
+    comm = re.sub(_BEFORE_COMM, "", match["comm"]).strip()
     order = int(match["order"]) if match["order"] else None
     # The same header again, before anything else came, is a copy of the line.
     if report and report.header == comm and report.order == order and _only_header(report):
