@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from tests.unit.oom_report_text import CONTAINER_PATH, UNLIMITED, Row, Text
 
+from oomsayer.cli.explain_table import text as table
 from oomsayer.kernel.explain import UNDETERMINED, Explanation, explain
 from oomsayer.kernel.oomscan import oom_reports
 
@@ -199,6 +200,15 @@ def test_nobody_killable_agrees_with_a_table_of_the_unkillable() -> None:
         "\n".join([*lines, "Out of memory and no killable processes...", "Kernel panic - not syncing"])
     )
     assert (told.predicted, told.killed, told.agrees) == (None, (), True)
+
+
+def test_a_deadlock_on_memory_is_a_panic_of_the_node_even_where_its_numbers_were_cut_off() -> None:
+    told = only(
+        "[    0.227050] Out of memory and no killable processes...\n"
+        "[    0.227194] Kernel panic - not syncing: System is deadlocked on memory\n"
+    )
+    assert (told.kind, told.killed) == ("node", ())
+    assert "panicked because the node ran out of memory and no process could be killed" in table(1, told)
 
 
 def test_panic_on_oom_kills_nobody() -> None:

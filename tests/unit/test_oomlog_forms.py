@@ -22,6 +22,7 @@ FORMS = {
     "dmesg without timestamps": "{}",
     "dmesg -T": "[Tue Nov 24 01:02:03 2026] {}",
     "dmesg -T in German": "[Di Nov 24 01:02:03 2026] {}",
+    "dmesg -T in French": "[mar. 24 nov. 01:02:03 2026] {}",
     "dmesg -H": "[Nov24 01:02] {}",
     "dmesg -d": "[   12.345678 <    0.000012>] {}",
     "dmesg -e": "[  +0.000012] {}",

@@ -88,6 +88,8 @@ def _nobody(explanation: Explanation, place: str) -> str:
     if report.panicked:
         return f"The kernel panicked because {place} and {harmless(report.panicked)}."
     if report.no_killable:
+        if explanation.kind not in (DomainKind.MEMCG, None) and not report.sysrq:
+            return f"The kernel panicked because {place} and no process could be killed."
         return f"Nobody was killed although {place}: no process could be."
     if report.exiting:
         pid, comm = report.exiting

@@ -21,7 +21,9 @@ KILLED = (
 _REASON = r"of [mM]emory(?: \(\w+\))?: $"
 GROUP = r"Tasks in (/.*) are going to be killed due to memory\.oom\.group set"
 _EXITING = r"OOM victim (\d{1,10}) \((.{0,64})\) is already exiting"
-_NO_KILLABLE = r"(?i)no killable process|System is deadlocked on memory"
+_NO_KILLABLE = r"(?i)no killable process"
+_DEADLOCKED = "System is deadlocked on memory"
+"""The panic that follows in an OOM of the machine, unless it was asked for by sysrq."""
 _PANIC = r"Out of memory:? (.*panic_on_oom is enabled)"
 
 
@@ -78,7 +80,7 @@ def read_group(source: Source, line: LogLine) -> bool:
 
 def read_sizes(source: Source, line: LogLine) -> bool:
     """The rest of a "Killed process" line that a mail program broke: `total-vm:4096kB, anon-rss:1024kB`."""
-    match = re.match(_SIZES, line.text)
+    match = re.search(_SIZES, line.text)
     report = source.report
     if match is None or report is None or not report.killed or report.killed[-1].total_vm_kb is not None:
         return False
@@ -91,7 +93,8 @@ def read_end(source: Source, line: LogLine) -> bool:
     """It ends without a kill: the victim is exiting already, nobody can be killed, or a panic."""
     exiting = re.search(_EXITING, line.text)
     panic = re.search(_PANIC, line.text)
-    if not exiting and not panic and not re.search(_NO_KILLABLE, line.text):
+    deadlocked = _DEADLOCKED in line.text
+    if not exiting and not panic and not deadlocked and not re.search(_NO_KILLABLE, line.text):
         return False
     report = source.open(line)
     if exiting and _met_again(report, int(exiting[1])):
@@ -104,6 +107,7 @@ def read_end(source: Source, line: LogLine) -> bool:
         report.panicked = panic[1]
     else:
         report.no_killable = True
+        report.node_words = report.node_words or deadlocked
     return True
 
 
