@@ -211,6 +211,16 @@ def test_a_deadlock_on_memory_is_a_panic_of_the_node_even_where_its_numbers_were
     assert "panicked because the node ran out of memory and no process could be killed" in table(1, told)
 
 
+def test_the_allocating_task_is_taken_whoever_the_table_would_have_named() -> None:
+    lines = Text((BIG,), (100,), style="3.10").lines()
+    reason = "Out of memory (oom_kill_allocating_task): Kill process 7 (sh) score 0 or sacrifice child"
+    told = only("\n".join([lines[0], reason, "Killed process 7 (sh) total-vm:8kB, anon-rss:4kB"]))
+    assert (told.predicted, told.killed, told.agrees) == (None, ((7, "sh"),), None)
+    assert told.because is not None
+    assert "vm.oom_kill_allocating_task is set" in told.because
+    assert "can not be told from this report. vm.oom_kill_allocating" in " ".join(table(1, told).split())
+
+
 def test_panic_on_oom_kills_nobody() -> None:
     lines = Text((BIG,), (100,)).lines()[:-2]
     panic = "Kernel panic - not syncing: Out of memory: system-wide panic_on_oom is enabled"

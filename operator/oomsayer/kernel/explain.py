@@ -141,6 +141,8 @@ def explain(report: OomReport) -> Explanation:
         because = _because(
             report, predicted, ranked, [reading, *_alternatives(report, reading, open_reading, others)]
         )
+    elif agrees is None and report.allocating:
+        because = Outcome.CURRENT.value
     elif report.panicked:
         because = f"nobody was killed, the kernel panicked: {report.panicked}"
     following = _next(report, ranked, reading)
