@@ -6,6 +6,7 @@ A new format begins in _READERS: a word that its lines hold, and the function th
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TypeAlias
 
 from oomsayer.kernel.logline import LogLine, log_lines
@@ -24,8 +25,8 @@ from oomsayer.kernel.report.kill import (
 from oomsayer.kernel.report.memory import COUNTER, read_cgroups, read_counter, read_machine, read_trace
 from oomsayer.kernel.report.release import RELEASE, read_features, read_release
 from oomsayer.kernel.report.row import ANY_ROW, NUMBERS, ROW_START
-from oomsayer.kernel.report.source import BREAKABLE, MOST_BYTES_A_LINE, WHOLE, Finished, Source
-from oomsayer.kernel.report.summary import read_summary, summary_in
+from oomsayer.kernel.report.source import BREAKABLE, MOST_BYTES_A_LINE, WHOLE, Finished, Source, joined
+from oomsayer.kernel.report.summary import read_summary, summed_up
 from oomsayer.kernel.report.table import HEAD, KNOWN_HEAD, read_columns, read_odd_row, unwrap_row
 
 _ONE_WRITER = 2
@@ -41,19 +42,21 @@ _PREFIX_MATTERS = rb"[\"\x1b]|invoked oom-killer|Linux version"
 """Quoted or coloured lines must be unwrapped; a header begins with a name, a boot tells the time."""
 _TABLE_HEAD = b"total_vm"
 _MOST_WRAPS = 4
-_BROKEN = (
-    (GROUP, read_group),
-    (KNOWN_HEAD, read_columns),
-    (HEAD, read_columns),
-    (KILLED, read_killed),
-    (CHOSEN, read_chosen),
-    (COUNTER, read_counter),
-    (RELEASE, read_release),
-)
-"""What a broken line must match when it is whole again; summaries and rows are looked at more closely."""
 
 _LineReader: TypeAlias = Callable[[Source, LogLine], bool]
 """Reads a line into the source's report; whether the line was of its kind."""
+
+_WHEN_WHOLE: tuple[tuple[Callable[[str], object], _LineReader], ...] = (
+    (summed_up, read_summary),
+    (partial(re.search, GROUP), read_group),
+    (partial(re.search, KNOWN_HEAD), read_columns),
+    (partial(re.search, HEAD), read_columns),
+    (partial(re.search, KILLED), read_killed),
+    (partial(re.search, CHOSEN), read_chosen),
+    (partial(re.search, COUNTER), read_counter),
+    (partial(re.search, RELEASE), read_release),
+)
+"""How a broken line is known to be whole again, and its reader; rows are looked at more closely."""
 
 _READERS: tuple[tuple[str, _LineReader], ...] = (
     ("invoked oom-killer", read_header),
@@ -291,15 +294,11 @@ def _unwrap(source: Source, text: str) -> bool:
     begun, source.pending = source.pending, ""
     if re.search(ROW_START, begun.encode("utf-8", "surrogateescape")):
         return unwrap_row(source, begun, text)
-    both = source.joined(begun, text)
-    for either in both:
-        summary = summary_in(either)
-        if summary is not None and summary.pid is not None:
-            return read_summary(source, LogLine("", None, either))
-    for pattern, reader in _BROKEN if re.search(BREAKABLE, begun) else ():
-        for either in both:
-            if re.search(pattern, either):
-                return reader(source, LogLine("", None, either))
+    both = joined(begun, text)
+    for whole, reader in _WHEN_WHOLE if re.search(BREAKABLE, begun) else ():
+        ways = [way for way in both if whole(way)]
+        if ways:
+            return reader(source, LogLine("", None, source.likelier(ways)))
     source.wraps += 1
     if source.wraps < _MOST_WRAPS and not re.search(WHOLE, text):
         longer = next((either for either in both if re.search(BREAKABLE, either)), "")

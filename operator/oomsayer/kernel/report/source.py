@@ -2,7 +2,7 @@
 
 import re
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from oomsayer.kernel.logline import LogLine
@@ -12,7 +12,7 @@ from oomsayer.kernel.report.row import Table
 MOST_BYTES_A_LINE = 65_536
 _REMEMBERED = 256
 _MOST_NAMES = 1_000
-"""How many rows are searched for a name with a blank: there may be a broken line after every other."""
+"""How many rows are searched for a name with a blank."""
 _PID_FRESH_SECONDS = 600
 """How long a pid that was killed is taken for the same process when a later table shows it."""
 BREAKABLE = (
@@ -29,6 +29,11 @@ def wrapped(source: "Source", line: LogLine) -> bool:
     if re.search(BREAKABLE, line.text):
         source.keep(line.text)
     return False
+
+
+def joined(begun: str, text: str) -> tuple[str, str]:
+    """A broken line put together: a console breaks it anywhere, a mail at a blank, which is then gone."""
+    return begun + text, f"{begun} {text}"
 
 
 class Finished:
@@ -116,18 +121,12 @@ class Source:
         """Keep a line that breaks off, in case a console broke it in two."""
         self.pending, self.wraps = text[:MOST_BYTES_A_LINE], 0
 
-    def joined(self, begun: str, text: str) -> tuple[str, str]:
-        """A broken line put together, the likelier way first.
-
-        A console breaks it anywhere, a mail program at a blank, which is then gone: where that was in the
-        name of a process, the table has it.
-        """
-        plain, spaced = begun + text, f"{begun} {text}"
-        rows = islice(self.report.rows.values(), _MOST_NAMES) if self.report else ()
-        names = (row.comm for row in rows)
-        if any(" " in name and name in spaced and name not in plain for name in names):
-            return spaced, plain
-        return plain, spaced
+    def likelier(self, ways: Sequence[str]) -> str:
+        """Of the ways to put a broken line together the one that holds the name of a process of the table."""
+        if self.report is None or len(ways) == 1:
+            return ways[0]
+        names = [row.comm for row in islice(self.report.rows.values(), _MOST_NAMES)]
+        return max(ways, key=lambda way: sum(name in way for name in names if " " in name))
 
     def add_row(self, report: OomReport, row: TaskRow) -> None:
         """Keep a row of the open table; a copy of one says the same."""

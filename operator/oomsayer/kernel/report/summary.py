@@ -30,6 +30,12 @@ def read_summary(source: Source, line: LogLine) -> bool:
     return True
 
 
+def summed_up(text: str) -> bool:
+    """Whether there is a summary in a line, and it is whole."""
+    summary = summary_in(text)
+    return summary is not None and summary.pid is not None
+
+
 def summary_in(text: str) -> Summary | None:
     """The summary in a line. Names and paths may hold anything, so it is taken apart from its right end."""
     start = re.search(_SUMMARY, text)

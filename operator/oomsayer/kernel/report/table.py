@@ -5,7 +5,7 @@ import re
 from oomsayer.kernel.logline import LogLine
 from oomsayer.kernel.report.release import date_by_columns
 from oomsayer.kernel.report.row import ANY_ROW, ROW_START, Table
-from oomsayer.kernel.report.source import WHOLE, Source, wrapped
+from oomsayer.kernel.report.source import WHOLE, Source, joined, wrapped
 
 HEAD = r"\[ *pid *\]((?: +\w+)+) +name\s*$"
 KNOWN_HEAD = (
@@ -82,7 +82,7 @@ def unwrap_row(source: Source, begun: str, text: str) -> bool:
     other = re.search(WHOLE, text) or re.search(ANY_ROW, text.encode("utf-8", "surrogateescape"))
     found = (
         table.pattern.search(whole.encode("utf-8", "surrogateescape"))
-        for whole in ([begun] if other else source.joined(begun, text))
+        for whole in ([begun] if other else joined(begun, text))
     )
     match = next(filter(None, found), None)
     if match is not None:
