@@ -29,7 +29,7 @@ _NEVER = "never"
 def text(index: int, explanation: Explanation) -> str:
     """One explanation; `index` counts from 1."""
     parts = [
-        [_title(index, explanation), *wrap(_headline(explanation), _COLUMNS)],
+        [_title(index, explanation), *_wrapped(_headline(explanation))],
         list(_facts(explanation)),
         list(_ranking(explanation)),
         list(_changes(explanation)),
@@ -253,5 +253,10 @@ def _missing(explanation: Explanation) -> Sequence[str]:
         return ()
     lines = ["NOT IN THE REPORT" if explanation.complete else "NOT IN THE REPORT, which is incomplete"]
     for sentence in explanation.missing:
-        lines += wrap(harmless(sentence), _COLUMNS - 2, initial_indent="  ", subsequent_indent="    ")
+        lines += _wrapped(harmless(sentence), "  ")
     return lines
+
+
+def _wrapped(text: str, indent: str = "") -> list[str]:
+    """Lines of text; a UID, a release and a path are not broken at their hyphens."""
+    return wrap(text, _COLUMNS, initial_indent=indent, subsequent_indent=indent * 2, break_on_hyphens=False)
