@@ -73,7 +73,7 @@ def install(cluster: Provider, kubectl: Kubectl, chart: Path = CHART, *, new_ima
 
 def with_values(cluster: Provider, *values: str) -> None:
     """Change values of the release, and wait until agent and operator run with them everywhere."""
-    sets = [word for value in values for word in ("--set", value)]
+    sets = [word for value in (*values, _AT_ONCE) for word in ("--set", value)]
     helm(cluster, "upgrade", RELEASE, CHART, "--reuse-values", *sets)
     rollout.wait(cluster.kubeconfig, NAMESPACE, seconds=_START_SECONDS)
 
