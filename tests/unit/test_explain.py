@@ -214,7 +214,8 @@ def test_a_deadlock_on_memory_is_a_panic_of_the_node_even_where_its_numbers_were
 def test_the_allocating_task_is_taken_whoever_the_table_would_have_named() -> None:
     lines = Text((BIG,), (100,), style="3.10").lines()
     reason = "Out of memory (oom_kill_allocating_task): Kill process 7 (sh) score 0 or sacrifice child"
-    told = only("\n".join([lines[0], reason, "Killed process 7 (sh) total-vm:8kB, anon-rss:4kB"]))
+    killed = "Killed process 7 (sh) total-vm:8kB, anon-rss:4kB, file-rss:0kB"
+    told = only("\n".join([lines[0], reason, killed]))
     assert (told.predicted, told.killed, told.agrees) == (None, ((7, "sh"),), None)
     assert told.because is not None
     assert "vm.oom_kill_allocating_task is set" in told.because

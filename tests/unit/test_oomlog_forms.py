@@ -56,10 +56,6 @@ FORMS = {
 }
 
 
-def in_json(key: str, line: str, **more: object) -> str:
-    return json.dumps({**more, key: line})
-
-
 FORMS_BY_LUCK = {
     "grep in several files": "/var/log/kern.log.1:Nov 24 01:02:03 node-1 kernel: [   12.345678] {}",
     "grep -n with context": "123-[   12.345678] {}",
@@ -70,6 +66,10 @@ FORMS_BY_LUCK = {
     "list": "* [   12.345678] {}",
 }
 """Prefixes that are not known, so neither host nor time is; nothing else is lost."""
+
+
+def in_json(key: str, line: str, **more: object) -> str:
+    return json.dumps({**more, key: line})
 
 
 JSON_FORMS = {

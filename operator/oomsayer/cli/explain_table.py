@@ -9,8 +9,9 @@ from oomsayer.cli.text import harmless, shortened
 from oomsayer.kernel.badness import rss_swap_pgtables
 from oomsayer.kernel.domain import DomainKind
 from oomsayer.kernel.explain import OOM_SCORE_ADJ_MAX, Explanation
+from oomsayer.kernel.oom_kill import OomControl, Outcome, Scan, out_of_memory
 from oomsayer.kernel.report.choice import Ranked
-from oomsayer.kernel.snapshot import OOM_SCORE_ADJ_MIN
+from oomsayer.kernel.snapshot import OOM_SCORE_ADJ_MIN, Sysctls
 from oomsayer.kubelet.cgroups import owner
 
 _COLUMNS = 120
@@ -89,7 +90,7 @@ def _nobody(explanation: Explanation, place: str) -> str:
     if report.panicked:
         return f"The kernel panicked because {place} and {harmless(report.panicked)}."
     if report.no_killable:
-        if explanation.kind not in (DomainKind.MEMCG, None) and not report.sysrq:
+        if _deadlocked(explanation):
             return f"The kernel panicked because {place} and no process could be killed."
         return f"Nobody was killed although {place}: no process could be."
     if report.exiting:
@@ -98,6 +99,13 @@ def _nobody(explanation: Explanation, place: str) -> str:
         return f"{chosen}. {_why(explanation)}"
     asked = "" if report.header is None else f" when {harmless(report.header)} asked for memory"
     return f"Memory ran out{asked}: {place}. The report does not say who was killed."
+
+
+def _deadlocked(explanation: Explanation) -> bool:
+    """Whether the kernel panics, since nobody can be killed."""
+    kind = explanation.kind
+    oc = None if kind is None else OomControl(kind, sysrq=explanation.report.sysrq)
+    return oc is not None and out_of_memory(oc, Sysctls(), Scan.NOBODY) is Outcome.DEADLOCKED
 
 
 def _place(explanation: Explanation) -> str:

@@ -137,12 +137,12 @@ def explain(report: OomReport) -> Explanation:
         missing.add("parents: a child that dies in its parent's place can not be foreseen")
     agrees = _agrees(report, predicted, ranked)
     because = None
-    if agrees is False:
+    if report.allocating and not agrees:
+        because = Outcome.CURRENT.value
+    elif agrees is False:
         because = _because(
             report, predicted, ranked, [reading, *_alternatives(report, reading, open_reading, others)]
         )
-    elif agrees is None and report.allocating:
-        because = Outcome.CURRENT.value
     elif report.panicked:
         because = f"nobody was killed, the kernel panicked: {report.panicked}"
     following = _next(report, ranked, reading)
@@ -174,8 +174,6 @@ def _because(
 ) -> str:
     """Why the kernel took another than predicted, where the report tells; `readings`: the one taken first."""
     actual = victim_pid(report)
-    if report.allocating:
-        return Outcome.CURRENT.value
     if actual is None or predicted is None:
         return UNDETERMINED
     chosen = report.chosen[0] if report.chosen else actual

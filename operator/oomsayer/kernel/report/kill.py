@@ -4,7 +4,7 @@ import re
 
 from oomsayer.kernel.logline import LogLine
 from oomsayer.kernel.report import Killed, OomReport
-from oomsayer.kernel.report.source import Source, wrapped
+from oomsayer.kernel.report.source import Source
 
 _MOST_KILLED = 10_000
 _LONGEST_REASON = 60
@@ -36,7 +36,7 @@ def read_chosen(source: Source, line: LogLine) -> bool:
         return True
     match = re.search(CHOSEN, line.text)
     if match is None:
-        return wrapped(source, line)
+        return source.wrapped(line)
     chosen = (int(match[1]), match[2], int(match[3]))
     report = source.open(line)
     if report.chosen == chosen:
@@ -53,7 +53,7 @@ def read_killed(source: Source, line: LogLine) -> bool:
     """A death: `Killed process 100 (java) total-vm:4096kB, anon-rss:1024kB, ...`."""
     match = re.search(KILLED, line.text)
     if match is None:
-        return wrapped(source, line)
+        return source.wrapped(line)
     killed = Killed(int(match["pid"]), match["comm"], *_sizes(match))
     report = source.open(line)
     if not _belongs(report, killed):
@@ -73,7 +73,7 @@ def read_group(source: Source, line: LogLine) -> bool:
     """A cgroup dies as one: `Tasks in /a are going to be killed due to memory.oom.group set`."""
     match = re.search(GROUP, line.text)
     if match is None:
-        return source.report is not None and wrapped(source, line)
+        return source.report is not None and source.wrapped(line)
     source.open(line).oom_group = match[1]
     return True
 

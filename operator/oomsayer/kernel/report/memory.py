@@ -4,7 +4,7 @@ import re
 
 from oomsayer.kernel.logline import LogLine
 from oomsayer.kernel.report import Limit
-from oomsayer.kernel.report.source import Source, wrapped
+from oomsayer.kernel.report.source import Source
 
 UNLIMITED_KB = 2**52
 """A limit of so many kB or more means none: kernels print their largest counter."""
@@ -42,7 +42,7 @@ def read_counter(source: Source, line: LogLine) -> bool:
     """Its counters: `memory: usage 1048576kB, limit 1048576kB, failcnt 42`."""
     match = re.search(COUNTER, line.text)
     if match is None:
-        return wrapped(source, line)
+        return source.wrapped(line)
     report = source.open(line)
     if report.ended:
         report = source.new(line)

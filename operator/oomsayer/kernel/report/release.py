@@ -4,7 +4,7 @@ import re
 
 from oomsayer.kernel.logline import LogLine
 from oomsayer.kernel.report import OomReport
-from oomsayer.kernel.report.source import Source, wrapped
+from oomsayer.kernel.report.source import Source
 
 RELEASE = r"(?:Not tainted|Tainted:[^#]*?)\s+(\d{1,3}\.\d{1,4}\S*)\s*(?:#|$)"
 _BOOT = r"Linux version (\d{1,3}\.\d{1,4}\S*) "
@@ -35,7 +35,7 @@ def read_release(source: Source, line: LogLine) -> bool:
         return False
     match = re.search(RELEASE, line.text)
     if match is None:
-        return wrapped(source, line)
+        return source.wrapped(line)
     report.kernel = source.kernel = match[1]
     cpu = re.search(_CPU, line.text)
     if cpu:

@@ -36,9 +36,9 @@ class Table:
         page_tables = ("pgtables_bytes",) if "pgtables_bytes" in place else _PAGE_TABLE_COLUMNS
         self._page_tables = [place[name] for name in page_tables if name in place]
 
-    def named(self, match: re.Match[bytes] | None) -> bool:
+    def named(self, match: re.Match[bytes]) -> bool:
         """Whether this is a whole row: the name comes last, and a broken row lacks it."""
-        return match is not None and bool((match[self.pattern.groups] or b"").strip())
+        return bool((match[self.pattern.groups] or b"").strip())
 
     def row(self, match: re.Match[bytes]) -> TaskRow:
         """One row, its numbers taken by the names of their columns."""

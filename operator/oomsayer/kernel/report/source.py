@@ -24,13 +24,6 @@ BREAKABLE = (
 WHOLE = r"oom-kill:constraint=|Tasks in /|Killed process|invoked oom-killer|\[ *pid *\]"
 
 
-def wrapped(source: "Source", line: LogLine) -> bool:
-    """Keep a line that may have been broken; False, as its reader has to answer."""
-    if re.search(BREAKABLE, line.text):
-        source.keep(line.text)
-    return False
-
-
 def joined(begun: str, text: str) -> tuple[str, str]:
     """A broken line put together: a console breaks it anywhere, a mail at a blank, which is then gone."""
     return begun + text, f"{begun} {text}"
@@ -121,12 +114,19 @@ class Source:
         """Keep a line that breaks off, in case a console broke it in two."""
         self.pending, self.wraps = text[:MOST_BYTES_A_LINE], 0
 
+    def wrapped(self, line: LogLine) -> bool:
+        """Keep a line that may have been broken; False, as its reader has to answer."""
+        if re.search(BREAKABLE, line.text):
+            self.keep(line.text)
+        return False
+
     def likelier(self, ways: Sequence[str]) -> str:
         """Of the ways to put a broken line together the one that holds the name of a process of the table."""
         if self.report is None or len(ways) == 1:
             return ways[0]
-        names = [row.comm for row in islice(self.report.rows.values(), _MOST_NAMES)]
-        return max(ways, key=lambda way: sum(name in way for name in names if " " in name))
+        rows = islice(self.report.rows.values(), _MOST_NAMES)
+        names = [row.comm for row in rows if " " in row.comm]
+        return max(ways, key=lambda way: sum(name in way for name in names))
 
     def add_row(self, report: OomReport, row: TaskRow) -> None:
         """Keep a row of the open table; a copy of one says the same."""

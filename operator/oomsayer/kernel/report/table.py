@@ -5,14 +5,9 @@ import re
 from oomsayer.kernel.logline import LogLine
 from oomsayer.kernel.report.release import date_by_columns
 from oomsayer.kernel.report.row import ANY_ROW, ROW_START, Table
-from oomsayer.kernel.report.source import WHOLE, Source, joined, wrapped
+from oomsayer.kernel.report.source import WHOLE, Source, joined
 
 HEAD = r"\[ *pid *\]((?: +\w+)+) +name\s*$"
-KNOWN_HEAD = (
-    r"\[ *pid *\](?: +(?:uid|tgid|total_vm|rss|rss_anon|rss_file|rss_shmem|nr_ptes|nr_pmds|nr_puds"
-    r"|pgtables_bytes|swapents|cpu|oom_adj|oom_score_adj))+ +name\s*$"
-)
-"""The same with none but columns that some kernel has: tells where the blanks are in a line put together."""
 _DEFAULT_COLUMNS = {
     7: ("uid", "tgid", "total_vm", "rss", "pgtables_bytes", "swapents", "oom_score_adj"),
     8: ("uid", "tgid", "total_vm", "rss", "nr_ptes", "nr_pmds", "swapents", "oom_score_adj"),
@@ -30,12 +25,16 @@ _DEFAULT_COLUMNS = {
     ),
 }
 
+_COLUMNS = {"nr_puds", "cpu", "oom_adj"}.union(*_DEFAULT_COLUMNS.values())
+KNOWN_HEAD = rf"\[ *pid *\](?: +(?:{'|'.join(sorted(_COLUMNS))}))+ +name\s*$"
+"""A head with none but columns that some kernel has: tells where the blanks are in a line put together."""
+
 
 def read_columns(source: Source, line: LogLine) -> bool:
     """The table begins: `[  pid  ]   uid  tgid total_vm      rss ... name`."""
     match = re.search(HEAD, line.text)
     if match is None:
-        return wrapped(source, line)
+        return source.wrapped(line)
     columns = tuple(match[1].split())
     table = Table(columns)
     if not table.known or len(columns) > 16:  # noqa: PLR2004 - no kernel prints so many
@@ -80,10 +79,8 @@ def unwrap_row(source: Source, begun: str, text: str) -> bool:
     if report is None or table is None:
         return False
     other = re.search(WHOLE, text) or re.search(ANY_ROW, text.encode("utf-8", "surrogateescape"))
-    found = (
-        table.pattern.search(whole.encode("utf-8", "surrogateescape"))
-        for whole in ([begun] if other else joined(begun, text))
-    )
+    ways = [begun] if other else joined(begun, text)
+    found = (table.pattern.search(way.encode("utf-8", "surrogateescape")) for way in ways)
     match = next(filter(None, found), None)
     if match is not None:
         source.add_row(report, table.row(match))
