@@ -6,7 +6,7 @@ The folders are the floors of the house, each importing only what stands below i
     controller | agent      the operator, and the process on every node
     api                     custom resources and vocabulary
     node                    reads a machine into a Snapshot
-    forecast                when: headroom
+    forecast                when: headroom, growth, time to OOM; what would change it; whether it was right
     kubelet | kernel        what Kubernetes feeds into the kernel, and what the kernel does with it
 """
 

@@ -291,7 +291,7 @@ def test_custom_values_arrive() -> None:
 
     assert one(manifests, "DaemonSet")["metadata"]["name"] == "watch-agent"
     assert agent["containers"][0]["image"] == "registry.example.com/tools/oomsayer:1.2.3"
-    assert agent["containers"][0]["args"][-2:] == ["--interval=0.5", "--verbose"]
+    assert agent["containers"][0]["args"][-2:] == ["--interval=0.5", "--log-level=debug"]
     assert agent["imagePullSecrets"] == [{"name": "registry"}]
     assert "affinity" in agent
     assert operator["serviceAccountName"] == "existing"

@@ -196,6 +196,14 @@ def test_an_oom_that_may_never_come_is_none_and_a_policy_may_not_care() -> None:
     assert at_risk_by_time(2400, minutes=0) == ()
 
 
+def test_a_policy_that_goes_by_headroom_alone_does_not_care_that_an_oom_may_come_at_once() -> None:
+    at_once = replace(leak(100), level_bytes=600 * MI)
+    for minutes, at_risk in ((0, False), (10, True)):
+        spec = OOMPolicySpec.model_validate({"thresholds": {"minutesToOOM": minutes}})
+        outlooks = seen(node(redis=430), NAMES, {REDIS: at_once})
+        assert bool(risks(outlooks, (), NAMES, policies({"p": spec}), NOW)) is at_risk
+
+
 def test_a_risk_by_time_ends_when_the_oom_is_far_away_again() -> None:
     before = at_risk_by_time(600)
     assert at_risk_by_time(300, before)

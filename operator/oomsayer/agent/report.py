@@ -46,7 +46,7 @@ SIZE_LIMIT = 128 * 1024
 SMALLEST_SIZE_LIMIT = 2 * 1024
 """Below this not even a report without any process fits."""
 
-MAX_GAPS = 16
+TOLD_GAPS = 16
 GAP_LENGTH = 256
 """The first gaps say what is wrong; hundreds of the same would crowd out the processes."""
 
@@ -398,9 +398,9 @@ def _kill(record: KillRecord) -> Json:
 
 
 def _gaps(gaps: Sequence[str]) -> list[str]:
-    said = [_text(gap)[:GAP_LENGTH] for gap in gaps[:MAX_GAPS]]
-    if len(gaps) > MAX_GAPS:
-        said[-1] = f"and {len(gaps) - MAX_GAPS + 1} more that could not be read"
+    said = [_text(gap)[:GAP_LENGTH] for gap in gaps[:TOLD_GAPS]]
+    if len(gaps) > TOLD_GAPS:
+        said[-1] = f"and {len(gaps) - TOLD_GAPS + 1} more that could not be read"
     return said
 
 

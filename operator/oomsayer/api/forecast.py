@@ -178,9 +178,9 @@ class RiskLevel(StrEnum):
     """How near a risk is."""
 
     WARNING = "warning"
-    """The headroom is under the policy's threshold."""
+    """Under the policy's threshold, of headroom or of time."""
     CRITICAL = "critical"
-    """The headroom is under a quarter of it."""
+    """Under a quarter of either, and from then on until above half."""
 
 
 class Risk(Model):
@@ -195,7 +195,8 @@ class Risk(Model):
     comm: Comm
     level: RiskLevel = Field(
         default=RiskLevel.WARNING,
-        description="warning: headroom under the policy's threshold; critical: under a quarter of it.",
+        description="warning: under the policy's threshold of headroom or of time; critical: under a quarter "
+        "of either, and from then on until above half.",
     )
     since: AwareDatetime = Field(description="When the risk began.")
     announced: bool = Field(default=False, description="Whether its Event is known to be written.")

@@ -84,9 +84,7 @@ class ObjectMeta(Model):
 
     name: str
     uid: str | None = None
-    resource_version: str | None = None
     generation: int | None = None
-    creation_timestamp: AwareDatetime | None = None
     owner_references: tuple[OwnerReference, ...] = ()
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import urllib3
+from yaml import YAMLError
 
 from kubernetes import client, config
 from oomsayer.api.vocabulary import FORECAST_PLURAL, GROUP, REPORT_PLURAL, VERSION
@@ -44,14 +45,17 @@ class Cluster:
         """Find the cluster that the options name, as kubectl would; in a pod its own.
 
         Raises:
-            ClusterError: there is none.
+            ClusterError: there is none, or what the options name can not be loaded.
         """
         self.namespace: str = args.namespace or "default"
         try:
             self._client = config.new_client_from_config(args.kubeconfig, args.context, persist_config=False)
             if not args.namespace:
                 self.namespace = _namespace_of(args.kubeconfig, args.context)
-        except config.ConfigException as error:
+        except (config.ConfigException, YAMLError, OSError, TypeError) as error:
+            if args.kubeconfig or args.context:
+                named = args.kubeconfig or f"context {args.context}"
+                raise ClusterError(f"{named}: {_cause(error)}") from error
             self._client = self._in_pod(error)
 
     @staticmethod
@@ -60,7 +64,9 @@ class Cluster:
         try:
             config.load_incluster_config(client_configuration=configuration)
         except config.ConfigException:
-            raise ClusterError(f"{problem}: set KUBECONFIG, or give --kubeconfig or --context") from problem
+            raise ClusterError(
+                f"{_cause(problem)}: set KUBECONFIG, or give --kubeconfig or --context"
+            ) from problem
         return client.ApiClient(configuration)
 
     def report(self, node: str) -> Json | None:
@@ -129,6 +135,13 @@ def _namespace_of(kubeconfig: str | None, context: str | None) -> str:
     contexts, active = config.list_kube_config_contexts(kubeconfig)
     chosen = next((c for c in contexts if c["name"] == context), active)
     return str((chosen.get("context") or {}).get("namespace") or "default")
+
+
+def _cause(error: Exception) -> str:
+    """Why a kubeconfig does not load, in one line; the client stumbles over what is YAML and none of one."""
+    if isinstance(error, TypeError):
+        return "holds no kubeconfig"
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
 def _said(error: Any) -> str:  # noqa: ANN401 - the client is untyped

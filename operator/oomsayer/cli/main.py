@@ -116,7 +116,7 @@ def _load(name: str, module: str) -> Command:
         else:
             what = f"`oomsayer {name}` needs {error.name}, which is not installed"
         extra = "operator" if name == "operator" else "cli"
-        raise SystemExit(f"oomsayer: {what}: install with pip install 'oomsayer[{extra}]'") from error
+        raise SystemExit(f"oomsayer: {what}: in a clone of it, pip install '.[{extra}]'") from error
 
 
 def _accept_any_text() -> None:

@@ -17,7 +17,6 @@ from oomsayer.node.namespace import same_pids
 from oomsayer.node.selfcheck import self_check
 from oomsayer.node.snapshot import Scanner, UnreadableNodeError
 
-SUMMARY = "whom an OOM on this machine would kill, for the machine and every cgroup with a limit"
 _REDRAW = "\x1b[H\x1b[J"
 _NOT_LINUX = 2
 """Exit status on a machine without the Linux OOM killer."""

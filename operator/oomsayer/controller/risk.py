@@ -135,7 +135,9 @@ def _decide(options: Sequence[tuple[Outlook, Risk]], before: Risk | None, polici
     if not rules.headroom_percent:
         return None
     threshold = rules.headroom_percent / 100
-    minutes = min(_minutes(outlook, going_on=before is not None) for outlook, _ in options)
+    minutes = inf
+    if rules.minutes_to_oom:
+        minutes = min(_minutes(outlook, going_on=before is not None) for outlook, _ in options)
     if before is None:
         if share >= threshold and minutes > rules.minutes_to_oom:
             return None

@@ -1,6 +1,6 @@
 """The status of an OOMForecast: put together, and compared with the one before it. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -219,8 +219,3 @@ def _process(process: ForecastProcess | None) -> tuple[Any, ...] | None:
     if process is None:
         return None
     return process.pid, process.comm, process.oom_score_adj, process.pod, process.container
-
-
-def conditions_by_type(status: OOMForecastStatus | None) -> Mapping[str, StatusCondition]:
-    """The conditions of a status."""
-    return {c.type: c for c in status.conditions} if status else {}

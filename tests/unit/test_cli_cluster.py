@@ -1,0 +1,49 @@
+"""How a command finds its cluster; that it then reads it is shown in tests/api."""
+
+from argparse import ArgumentParser
+from pathlib import Path
+
+import pytest
+
+from kubernetes import config
+from oomsayer.cli import cluster
+from oomsayer.cli.cluster import Cluster, ClusterError
+
+
+def found(*flags: str) -> Cluster:
+    parser = ArgumentParser()
+    cluster.add_arguments(parser)
+    return Cluster(parser.parse_args(flags))
+
+
+@pytest.fixture
+def in_pod(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if this ran in a pod with a service account."""
+    monkeypatch.setattr(config, "load_incluster_config", lambda **_: None)
+
+
+@pytest.mark.usefixtures("in_pod")
+def test_a_kubeconfig_or_context_that_is_named_is_never_replaced_by_the_pods_own_cluster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config.kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none"))
+    assert found().namespace == "default"
+    for flags in (("--kubeconfig", str(tmp_path / "none")), ("--context", "prod")):
+        with pytest.raises(ClusterError, match=flags[1]):
+            found(*flags)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("a: [", "while parsing"), ("text", "holds no kubeconfig"), (None, "Is a directory")]
+)
+def test_a_kubeconfig_that_does_not_load_is_named_with_the_cause_in_one_line(
+    tmp_path: Path, text: str | None, said: str
+) -> None:
+    path = tmp_path
+    if text is not None:
+        path = tmp_path / "config"
+        path.write_text(text)
+    with pytest.raises(ClusterError, match=said) as error:
+        found("--kubeconfig", str(path))
+    assert str(error.value).startswith(f"{path}: ")
+    assert "\n" not in str(error.value)
