@@ -65,7 +65,7 @@ test-unit: setup ## The daily loop (seconds)
 	@$(VENV)/python -m pytest tests/unit
 
 .PHONY: test-lab
-test-lab: setup ## Real nodes, real kubelets, kind, real kernels (needs root and apt; caches in $(CACHE))
+test-lab: setup ## Real nodes, real kubelets, kind, real kernels (needs root and apt; caches in ~/.cache/oomsayer)
 	@$(VENV)/python -m lab --provider native prepare
 	@$(VENV)/python -m pytest tests/cluster $(LONG:%=--ignore=%)
 	@$(MAKE) --no-print-directory test-kind test-kernel
@@ -104,7 +104,8 @@ lint: setup ## Style, types, layers, generated files
 
 .PHONY: format
 format: setup ## Format what lint checks
-	@$(VENV)/ruff check --fix --quiet . ; $(VENV)/ruff format .
+	@$(VENV)/ruff format .
+	@$(VENV)/ruff check --fix --quiet .
 
 .PHONY: crds
 crds: setup ## Generate crds/ and the chart's CRDs from the models

@@ -102,7 +102,7 @@ def test_it_samples_lean_and_healthy_without_its_api_server(start: Start, tmp_pa
         (["--interval=soon"], {}, 2, r"--interval: 'soon' is not a number of seconds from 0.1 to 3600"),
         ([], {"OOMSAYER_INTERVAL": "0"}, 2, r"--interval: '0' is not a number of seconds"),
         (["--report-size=1"], {}, 2, r"--report-size: '1' is not a number of bytes from 2048 to 1048576"),
-        (["--metrics-address=9464"], {}, 2, r"--metrics-address: '9464' is not HOST:PORT"),
+        (["--metrics-address=9464"], {}, 2, r"--metrics-address: '9464' is not \[HOST\]:PORT"),
         (["--log-level=loud"], {}, 2, r"--log-level: 'loud' is not debug, info, warning or error"),
     ],
 )

@@ -22,10 +22,26 @@ def parsed(*arguments: str) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-@pytest.mark.parametrize("address", ["9465", ":x", ":99999", ""])
-def test_an_address_without_a_port_is_named(address: str, caplog: pytest.LogCaptureFixture) -> None:
-    assert run(parsed("--metrics-address", address)) == 2
-    assert "is not [HOST]:PORT" in caplog.text
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("OOMSAYER_METRICS_ADDRESS", "9465", "is not [HOST]:PORT"),
+        ("OOMSAYER_PROMETHEUS_URL", "prometheus:9090", "is not a URL"),
+        ("OOMSAYER_LOG_LEVEL", "foo", "'foo' is not debug, info, warning or error"),
+    ],
+)
+def test_a_wrong_value_is_named_wherever_it_came_from(
+    variable: str,
+    value: str,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SystemExit) as ended:
+        parsed()
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
 
 
 def test_the_options_can_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,7 +49,11 @@ def test_the_options_can_come_from_the_environment(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("POD_NAMESPACE", "watch")
     monkeypatch.setenv("POD_NAME", "operator-7")
     args = parsed()
-    assert (args.metrics_address, args.namespace, args.identity) == ("127.0.0.1:1", "watch", "operator-7")
+    assert (args.metrics_address, args.namespace, args.identity) == (
+        ("127.0.0.1", 1),
+        "watch",
+        "operator-7",
+    )
 
 
 def test_without_an_api_server_to_talk_to_it_says_what_to_do(

@@ -5,7 +5,6 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,7 +19,8 @@ from oomsayer.agent.kubelet import ConfigReader, Kubelet
 from oomsayer.agent.metrics import Metrics, Sampled
 from oomsayer.agent.pace import LONGEST_CALM_SECONDS, Pace
 from oomsayer.agent.report import SIZE_LIMIT, SMALLEST_SIZE_LIMIT, report
-from oomsayer.agent.server import HttpServer, address_of
+from oomsayer.agent.server import HttpServer
+from oomsayer.api.flags import LOG_LEVELS, address, flag, one_of, seconds
 from oomsayer.forecast.headroom import headroom
 from oomsayer.forecast.prospect import Watched, prospects, worth_telling
 from oomsayer.kernel.snapshot import ROOT, Snapshot
@@ -46,42 +46,68 @@ STOP_SECONDS = 2.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the agent's flags; each default can also be set by its environment variable."""
-
-    def flag(name: str, convert: Callable[[str], object], default: str, text: str) -> None:
-        variable = f"OOMSAYER_{name.upper().replace('-', '_')}"
-        parser.add_argument(
-            f"--{name}",
-            type=convert,
-            default=os.environ.get(variable) or default,
-            help=f"{text} [{variable}; default: {default or 'none'}]",
-        )
-
-    flag("root", Path, "/host", "directory that holds the node's proc and sys/fs/cgroup")
+    """Add the agent's flags; each that takes a value can be set by an environment variable too."""
+    flag(parser, "root", "DIR", Path, "holds the node's proc and sys/fs/cgroup", default="/host")
     flag(
+        parser,
         "node-name",
+        "NAME",
         str,
-        os.environ.get("NODE_NAME", ""),
         "name of this node, by default NODE_NAME or what the service account token says",
+        default=os.environ.get("NODE_NAME", ""),
     )
-    flag("metrics-address", _address, ":9464", "HOST:PORT of /metrics and /healthz")
-    flag("interval", _seconds, f"{INTERVAL_SECONDS:g}", "shortest wait between samples, in seconds")
-    flag("heartbeat", _seconds, f"{HEARTBEAT_SECONDS:g}", "oldest that a report may get, in seconds")
-    flag("report-size", _size, str(SIZE_LIMIT), "most bytes that a report may have")
-    flag("service-account", Path, str(SERVICE_ACCOUNT), "directory of the files token and ca.crt")
-    flag("kubelet-address", str, "", "this node's address, to ask its kubelet for its eviction thresholds")
+    flag(parser, "metrics-address", "[HOST]:PORT", address, "of /metrics and /healthz", default=":9464")
+    flag(
+        parser,
+        "interval",
+        "SECONDS",
+        _seconds,
+        "shortest wait between samples",
+        default=f"{INTERVAL_SECONDS:g}",
+    )
+    flag(
+        parser,
+        "heartbeat",
+        "SECONDS",
+        _seconds,
+        "oldest that a report may get",
+        default=f"{HEARTBEAT_SECONDS:g}",
+    )
+    flag(parser, "report-size", "BYTES", _size, "most that a report may have", default=str(SIZE_LIMIT))
+    flag(
+        parser,
+        "service-account",
+        "DIR",
+        Path,
+        "holds the files token and ca.crt",
+        default=str(SERVICE_ACCOUNT),
+    )
+    flag(
+        parser,
+        "kubelet-address",
+        "ADDRESS",
+        str,
+        "this node's address, to ask its kubelet for its eviction thresholds",
+    )
     parser.add_argument(
         "--kubelet-insecure-tls",
         action="store_true",
         help="take any certificate of the kubelet's, as kubelets that sign their own need it",
     )
-    flag("kernel-log", _switch, "off", "on: know kills from the kernel's log; needs CAP_SYSLOG, as root")
-    flag("log-level", _level, "info", "debug, info, warning or error")
+    flag(
+        parser,
+        "kernel-log",
+        "on|off",
+        one_of("on", "off"),
+        "on: know kills from the kernel's log; needs CAP_SYSLOG, as root",
+        default="off",
+    )
+    flag(parser, "log-level", "LEVEL", one_of(*LOG_LEVELS), ", ".join(LOG_LEVELS), default="info")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run until SIGTERM or SIGINT; the exit status is 0 then, 1 where the agent can not work at all."""
-    journal = Journal(arguments.log_level)
+    journal = Journal(Level[arguments.log_level.upper()])
     # Blocked here and taken by the loop, they need no handler; threads inherit the mask.
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
     try:
@@ -146,7 +172,7 @@ class Agent:
         self._journal = journal
         self._interval_seconds: float = arguments.interval
         self._pace = Pace(arguments.interval)
-        self._kills = _kill_watch(scanner, journal, log=arguments.kernel_log)
+        self._kills = _kill_watch(scanner, journal, log=arguments.kernel_log == "on")
         self._size_limit: int = arguments.report_size
         self._decider = Decider(time.monotonic, arguments.heartbeat)
         self._config = ConfigReader(kubelet, time.monotonic, journal.warning)
@@ -299,21 +325,7 @@ def _node_of(api_server: ApiServer) -> str:
     return node.name
 
 
-def _address(text: str) -> tuple[str, int]:
-    try:
-        return address_of(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0.1 <= seconds <= 3600.0:  # noqa: PLR2004 - an hour
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0.1 to 3600")
-    return seconds
+_seconds = seconds(0.1, 3600.0)
 
 
 def _size(text: str) -> int:
@@ -323,16 +335,3 @@ def _size(text: str) -> int:
             f"{text!r} is not a number of bytes from {SMALLEST_SIZE_LIMIT} to {largest} (etcd takes 1.5 MiB)"
         )
     return int(text)
-
-
-def _switch(text: str) -> bool:
-    if text not in ("on", "off"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not on or off")
-    return text == "on"
-
-
-def _level(text: str) -> Level:
-    try:
-        return Level[text.upper()]
-    except KeyError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not debug, info, warning or error") from None

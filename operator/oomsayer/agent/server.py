@@ -20,18 +20,6 @@ BREATH_SECONDS = 0.1
 """Where clients can not be taken, for want of descriptors as a rule, some should go first."""
 
 
-def address_of(text: str) -> tuple[str, int]:
-    """Host and port of "HOST:PORT", ":PORT" (every address) or "[IPv6]:PORT".
-
-    Raises:
-        ValueError: it is none of these.
-    """
-    host, colon, port = text.rpartition(":")
-    if not colon or not port.isdecimal() or int(port) > 65535:  # noqa: PLR2004 - the last TCP port
-        raise ValueError(f"{text!r} is not HOST:PORT: give for example :9464 or 127.0.0.1:9464")
-    return host.strip("[]"), int(port)
-
-
 class HttpServer:
     """The HTTP server of the agent: a thread that waits for clients, and one for each client."""
 
@@ -46,8 +34,7 @@ class HttpServer:
         Raises:
             OSError: the address can not be bound.
         """
-        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-        self._socket = socket.create_server(address, family=family)
+        self._socket = _listening(*address)
         self._thread = threading.Thread(target=self._serve, name="http", daemon=True)
         self._metrics = metrics
         self._ill = ill
@@ -117,3 +104,11 @@ def _answer(status: HTTPStatus, text: str, content_type: str = "text/plain; char
         "Connection: close",
     )
     return "\r\n".join(head).encode() + b"\r\n\r\n" + body
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """A socket that listens there; for every address in both families, since a pod may have IPv6 alone."""
+    if not host and socket.has_dualstack_ipv6():
+        return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family)

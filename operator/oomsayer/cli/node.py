@@ -7,6 +7,7 @@ import time
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from oomsayer.api.flags import seconds
 from oomsayer.cli import yaml
 from oomsayer.cli.check import check_document, check_table
 from oomsayer.cli.document import document
@@ -40,7 +41,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     what.add_argument("--watch", action="store_true", help="go on, and print again when something changes")
     parser.add_argument(
         "--interval",
-        type=_seconds,
+        type=seconds(0.01, 3600.0),
         default=2.0,
         metavar="SECONDS",
         help="how often --watch looks (default: 2)",
@@ -126,13 +127,3 @@ def _watch(scanner: Scanner, args: Namespace) -> None:
             time.sleep(args.interval)
     except KeyboardInterrupt:
         return
-
-
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 < seconds < float("inf"):
-        raise ValueError(text)
-    return seconds
-
-
-_seconds.__name__ = "number of seconds"

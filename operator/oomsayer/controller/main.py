@@ -16,6 +16,7 @@ import kopf
 from aiohttp import web
 
 from oomsayer import __version__
+from oomsayer.api.flags import LOG_LEVELS, address, flag, one_of
 from oomsayer.api.vocabulary import API_VERSION, FORECAST_PLURAL, POLICY_PLURAL, REPORT_PLURAL
 from oomsayer.controller.apiserver import SERVICE_ACCOUNT, ApiError, ApiServer, wait_for_kinds
 from oomsayer.controller.history import PrometheusHistory
@@ -35,53 +36,44 @@ STUCK_SECONDS = 300.0
 """A worker that is busy with one node for so long makes the operator unhealthy."""
 
 _NODE, _POLICY = "node/", "policy/"
-_LEVELS = ("debug", "info", "warning", "error")
 _STOP_SECONDS = 5.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the operator's options; each can be given as OOMSAYER_... in the environment."""
-    parser.add_argument(
-        "--metrics-address",
-        default=os.environ.get("OOMSAYER_METRICS_ADDRESS", ":9465"),
-        metavar="[HOST]:PORT",
-        help="where /metrics and /healthz are served (default %(default)s)",
+    flag(parser, "metrics-address", "[HOST]:PORT", address, "of /metrics and /healthz", default=":9465")
+    flag(
+        parser,
+        "namespace",
+        "NAME",
+        str,
+        "namespace of the leader election's Lease, by default the pod's own",
+        default=os.environ.get("POD_NAMESPACE") or _own_namespace(),
     )
-    parser.add_argument(
-        "--namespace",
-        default=os.environ.get("OOMSAYER_NAMESPACE") or os.environ.get("POD_NAMESPACE") or _own_namespace(),
-        help="namespace of the leader election's Lease (default: the pod's own, here %(default)s)",
+    flag(
+        parser,
+        "identity",
+        "NAME",
+        str,
+        "this operator's name in the Lease and in Events, by default the pod's",
+        default=os.environ.get("POD_NAME") or _host_identity(),
     )
-    parser.add_argument(
-        "--identity",
-        default=os.environ.get("OOMSAYER_IDENTITY") or os.environ.get("POD_NAME") or _host_identity(),
-        help="this operator's name in the Lease and in Events (default: the pod's name)",
+    flag(
+        parser,
+        "deployment",
+        "NAME",
+        str,
+        "this operator's Deployment, with which the Lease is deleted; without it, the Lease stays",
     )
-    parser.add_argument(
-        "--deployment",
-        default=os.environ.get("OOMSAYER_DEPLOYMENT", ""),
-        metavar="NAME",
-        help="this operator's Deployment, with which the Lease is deleted (default: it stays)",
+    flag(
+        parser,
+        "prometheus-url",
+        "URL",
+        _url,
+        "a Prometheus that scrapes the kubelets' cAdvisor, for growth from before an agent started",
     )
-    parser.add_argument(
-        "--prometheus-url",
-        default=os.environ.get("OOMSAYER_PROMETHEUS_URL", ""),
-        metavar="URL",
-        help="a Prometheus that scrapes the kubelets' cAdvisor, for growth from before an agent started",
-    )
-    parser.add_argument(
-        "--prometheus-token-file",
-        type=Path,
-        default=os.environ.get("OOMSAYER_PROMETHEUS_TOKEN_FILE") or None,
-        metavar="FILE",
-        help="holds a bearer token for it",
-    )
-    parser.add_argument(
-        "--log-level",
-        choices=_LEVELS,
-        default=os.environ.get("OOMSAYER_LOG_LEVEL", "info"),
-        help="how much to log",
-    )
+    flag(parser, "prometheus-token-file", "FILE", _path, "holds a bearer token for it")
+    flag(parser, "log-level", "LEVEL", one_of(*LOG_LEVELS), ", ".join(LOG_LEVELS), default="info")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -95,24 +87,14 @@ def run(args: argparse.Namespace) -> int:
         logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
         for handler in logging.getLogger().handlers:
             handler.addFilter(Terse())
+    host, port = args.metrics_address
     try:
-        host, port = _address(args.metrics_address)
-    except ValueError as error:
-        log.error("--metrics-address: %s", error)  # noqa: TRY400 - the sentence says it all
-        return 2
-    try:
-        prometheus = _url(args.prometheus_url)
-    except ValueError as error:
-        log.error("--prometheus-url: %s", error)  # noqa: TRY400 - the sentence says it all
-        return 2
-    try:
-        operator = Operator(args, prometheus)
-        asyncio.run(operator.run(host, port))
+        asyncio.run(Operator(args).run(host, port))
     except kopf.LoginError as error:
-        log.error("%s", error)  # noqa: TRY400 - likewise
+        log.error("%s", error)  # noqa: TRY400 - the sentence says it all
         return 2
     except OSError as error:
-        log.error("can not serve metrics on %s: %s", args.metrics_address, error)  # noqa: TRY400 - likewise
+        log.error("can not serve metrics on %s:%s: %s", host, port, error)  # noqa: TRY400 - likewise
         return 1
     return 0
 
@@ -122,16 +104,15 @@ class Operator:
 
     Args:
         args: see add_arguments().
-        prometheus: URL of the Prometheus to ask for history, "" for none.
     """
 
-    def __init__(self, args: argparse.Namespace, prometheus: str) -> None:
+    def __init__(self, args: argparse.Namespace) -> None:
         self._api = ApiServer()
         self._state = State()
         self._queue = WorkQueue()
         self._metrics = Metrics()
         self._metrics.sources.api_failures = self._api.failures
-        token_file = args.prometheus_token_file
+        prometheus, token_file = args.prometheus_url, args.prometheus_token_file
         self._history = PrometheusHistory(prometheus, self._look_again, token_file) if prometheus else None
         self._reconciler = Reconciler(self._api, self._state, self._metrics, args.identity, self._history)
         self._leader = Leader(self._api, args.namespace, args.identity, self._on_leader, args.deployment)
@@ -294,28 +275,16 @@ class Operator:
         await self._api.close()
 
 
-def _address(text: str) -> tuple[str, int]:
-    """Host and port; without a host, all addresses.
-
-    Raises:
-        ValueError: there is no port in it.
-    """
-    host, colon, port = text.rpartition(":")
-    if not colon or not port.isdigit() or int(port) > 65535:  # noqa: PLR2004 - the range of TCP ports
-        raise ValueError(f"{text!r} is not [HOST]:PORT, such as :9465 or 127.0.0.1:9465")
-    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - Prometheus and the kubelet come from outside
-
-
 def _url(text: str) -> str:
-    """The URL of an HTTP API, without a slash at its end; "" stays.
-
-    Raises:
-        ValueError: it is none.
-    """
+    """The URL of an HTTP API, without a slash at its end; "" stays."""
     parts = urlsplit(text)
     if text and (parts.scheme not in ("http", "https") or not parts.hostname):
-        raise ValueError(f"{text!r} is not a URL such as http://prometheus.monitoring:9090")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a URL such as http://prometheus.monitoring:9090")
     return text.rstrip("/")
+
+
+def _path(text: str) -> Path | None:
+    return Path(text) if text else None
 
 
 def _own_namespace() -> str:
