@@ -266,7 +266,10 @@ def test_monitors_select_the_pods_and_their_port() -> None:
         port = template["spec"]["containers"][0]["ports"][0]["name"]
 
         assert monitor["spec"]["selector"]["matchLabels"].items() <= labels
-        assert [e["port"] for e in monitor["spec"]["podMetricsEndpoints"]] == [port]
+        (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+        assert endpoint["port"] == port
+        added = [r["targetLabel"] for r in endpoint.get("relabelings", ())]
+        assert added[:1] == (["node"] if component == "agent" else [])
         assert monitor["metadata"]["labels"]["release"] == "prometheus"
         assert policy["spec"]["podSelector"]["matchLabels"].items() <= labels
         assert [p["port"] for p in policy["spec"]["ingress"][0]["ports"]] == [port]
@@ -297,7 +300,17 @@ def test_custom_values_arrive() -> None:
     assert operator["serviceAccountName"] == "existing"
     assert "priorityClassName" not in operator
     assert one(manifests, "Deployment")["spec"]["replicas"] == 2
+    (spread,) = operator["topologySpreadConstraints"]
+    operators = one(manifests, "Deployment")["spec"]["selector"]
+    assert spread["labelSelector"] == operators
     assert [m["metadata"]["name"] for m in manifests if m["kind"] == "ServiceAccount"] == ["watch-agent"]
+
+
+def test_a_digest_pins_the_image() -> None:
+    digest = f"sha256:{'0a' * 32}"
+    manifests = render("--set", f"image.digest={digest}")
+    for kind in PODS:
+        assert pod(manifests, kind)["spec"]["containers"][0]["image"].endswith(f"@{digest}")
 
 
 @pytest.mark.parametrize(
@@ -305,6 +318,12 @@ def test_custom_values_arrive() -> None:
     [
         ("agent.interval=often", "/agent/interval"),
         ("agent.interval=0", "/agent/interval"),
+        (r"commonLabels.app\.kubernetes\.io/name=mine", "invalid propertyName 'app.kubernetes.io/name'"),
+        (
+            r"operator.podLabels.app\.kubernetes\.io/component=mine",
+            "propertyName 'app.kubernetes.io/component'",
+        ),
+        ("image.digest=0123", "/image/digest"),
         ("agent.resource.limits=1", "'resource' not allowed"),
         ("operator.replicas=0", "/operator/replicas"),
         ("image.pullPolicy=Sometimes", "/image/pullPolicy"),

@@ -41,7 +41,7 @@ app.kubernetes.io/component: {{ .component }}
 {{- end }}
 
 {{- define "oomsayer.image" -}}
-{{ .Values.image.repository }}:{{ default .Chart.AppVersion .Values.image.tag }}
+{{ .Values.image.repository }}:{{ default .Chart.AppVersion .Values.image.tag }}{{ with .Values.image.digest }}@{{ . }}{{ end }}
 {{- end }}
 
 {{/* A component's service account: (dict "root" $ "component" "agent"). */}}
@@ -106,4 +106,16 @@ livenessProbe:
   periodSeconds: 30
   timeoutSeconds: 15
   failureThreshold: 4
+{{- end }}
+
+{{/*
+How a component is scraped, (dict "component" "agent" "relabelings" LIST): each agent's series get the name of its node,
+by which alerts call it; the operator's have a label of that name already.
+*/}}
+{{- define "oomsayer.relabelings" -}}
+{{- $agent := list (dict "sourceLabels" (list "__meta_kubernetes_pod_node_name") "targetLabel" "node") }}
+{{- with concat (ternary $agent list (eq .component "agent")) .relabelings -}}
+relabelings:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end }}

@@ -298,8 +298,15 @@ def _bounds(node: Schema) -> None:
             del node[bound]
 
 
+class _Plain(yaml.SafeDumper):
+    """Writes what stands in two places twice: no generator of CRDs uses anchors."""
+
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002 - of nothing
+        return True
+
+
 def _dump(definition: Schema) -> str:
-    text: str = yaml.safe_dump(definition, sort_keys=False, width=LINE_WIDTH, allow_unicode=True)
+    text: str = yaml.dump(definition, Dumper=_Plain, sort_keys=False, width=LINE_WIDTH, allow_unicode=True)
     return text
 
 

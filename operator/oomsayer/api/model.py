@@ -88,14 +88,17 @@ class ObjectMeta(Model):
     owner_references: tuple[OwnerReference, ...] = ()
 
 
+_CAMEL_CASE = r"^[A-Z][A-Za-z0-9]*$"
+
+
 class StatusCondition(Model):
     """One aspect of an object's state, in the form of metav1.Condition."""
 
-    type: str = Field(max_length=316, description="The aspect, in CamelCase.")
+    type: str = Field(max_length=316, pattern=_CAMEL_CASE, description="The aspect, in CamelCase.")
     status: Literal["True", "False", "Unknown"] = Field(description="Whether it holds.")
     observed_generation: int | None = Field(
         default=None, ge=0, description="The metadata.generation that this was decided on."
     )
     last_transition_time: AwareDatetime = Field(description="When status last changed.")
-    reason: str = Field(max_length=1024, description="Why, in one CamelCase word.")
+    reason: str = Field(max_length=1024, pattern=_CAMEL_CASE, description="Why, in one CamelCase word.")
     message: str = Field(max_length=32768, description="Why, for people.")

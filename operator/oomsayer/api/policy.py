@@ -58,10 +58,11 @@ class PolicyThresholds(Model):
     )
 
     pod_headroom_percent: Percent = Field(
-        default=10, description="A pod's or container's cgroup is at risk below this headroom; 0 never warns."
+        default=10,
+        description="A pod or container is at risk below this headroom; 0 never warns, by time neither.",
     )
     node_headroom_percent: Percent = Field(
-        default=5, description="The node is at risk below this headroom; 0 never warns."
+        default=5, description="The node is at risk below this headroom; 0 never warns, by time neither."
     )
     clear_percent: Percent = Field(
         default=5, description="A risk ends when headroom is above its threshold plus this."
