@@ -82,7 +82,7 @@ def api_server(account: Path) -> Iterator[int]:
 
 @contextmanager
 def memcg() -> Iterator[Path | None]:
-    """A memory cgroup of its own, None where that can not be made."""
+    """A memory cgroup of its own, None where that cannot be made."""
     mount = memory_mount(Path("/"))
     made = mount and mount.directory / f"oomsayer-bench-{os.getpid()}"
     try:

@@ -53,7 +53,7 @@ def unpacked(package: str) -> Path:
     """The files of a Debian package, which is not installed: the programs of some start services.
 
     Raises:
-        LabError: it can not be fetched; the text says what helps.
+        LabError: it cannot be fetched; the text says what helps.
     """
     return cache.artifact(package, cache.key_of(package), lambda out: _unpack(package, out))
 

@@ -213,7 +213,7 @@ def test_a_prometheus_that_is_away_or_overloaded_is_left_alone_for_a_while() -> 
     assert "503" in trouble
     _, trouble = extended(f"http://127.0.0.1:{free_port()}", (NEW,))
     assert trouble is not None
-    assert trouble.endswith("can not be reached ([Errno 111] Connection refused)")
+    assert trouble.endswith("cannot be reached ([Errno 111] Connection refused)")
 
 
 def test_nobody_waits_for_one_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -180,7 +180,7 @@ class Stage:
         """Fill the node with unmapped pages, from a process never chosen, until somebody dies.
 
         An emulated node may otherwise read the same few pages of its programs again and again for minutes:
-        each is progress to reclaim. So the kernel is told to give up once it can not keep what was used
+        each is progress to reclaim. So the kernel is told to give up once it cannot keep what was used
         within the last second (Documentation/admin-guide/mm/multigen_lru.rst); it then chooses as ever.
         """
         tool = self.memtool_on(node)

@@ -1,4 +1,4 @@
-"""Stories with a Prometheus that scrapes the cluster: it remembers what a new agent can not have seen."""
+"""Stories with a Prometheus that scrapes the cluster: it remembers what a new agent cannot have seen."""
 
 import json
 import re
@@ -182,7 +182,7 @@ def test_what_a_new_agent_takes_for_a_leak_is_known_for_a_sawtooth(scene: Scene)
     def longer_growth() -> Json | None:
         forecast = scene.status("oomforecast", SAWTOOTH_NODE)
         told = part_of(forecast["domains"], scene.tooth).get("timeToOOM", {})
-        # Read after the forecast: it can not be made of a newer report than this.
+        # Read after the forecast: it cannot be made of a newer report than this.
         began, growth = scene.seen(SAWTOOTH_NODE, scene.tooth)
         of_new_agent = datetime.fromisoformat(forecast["sampledAt"]) > began
         return told if of_new_agent and returns(told) > growth.get("returns", 0) else None
@@ -205,6 +205,6 @@ def test_forecasts_go_on_when_prometheus_has_gone(scene: Scene) -> None:
     condition = eventually("the trouble to be told", trouble)
     print(condition["message"])
     assert condition["reason"] == "PrometheusFails"
-    assert f":{scene.prometheus.port}: can not be reached" in condition["message"]
+    assert f":{scene.prometheus.port}: cannot be reached" in condition["message"]
     told = scene.domain(LEAK_NODE, scene.leak)["timeToOOM"]
     assert (told["trend"], told["confidence"]) == ("growing", "high")

@@ -10,7 +10,7 @@ from tests.unit.random_snapshots import random_snapshot
 from oomsayer.agent.kills import KillRecord
 from oomsayer.agent.report import (
     GAP_LENGTH,
-    MAX_GAPS,
+    TOLD_GAPS,
     SIZE_LIMIT,
     SMALLEST_SIZE_LIMIT,
     Report,
@@ -202,9 +202,9 @@ def test_many_gaps_are_told_in_few_words() -> None:
     gaps = tuple(f"gap {number} {'x' * 1000}" for number in range(100))
     told = status_of(replace(dense_node(0), gaps=gaps))["gaps"]
 
-    assert len(told) == MAX_GAPS
+    assert len(told) == TOLD_GAPS
     assert max(map(len, told)) == GAP_LENGTH
-    assert told[-1] == f"and {100 - MAX_GAPS + 1} more that could not be read"
+    assert told[-1] == f"and {100 - TOLD_GAPS + 1} more that could not be read"
 
 
 def test_what_is_zero_and_what_is_unknown_stay_apart() -> None:

@@ -1,4 +1,4 @@
-"""What is announced, that it is kept, and what is made of Events that can not be written."""
+"""What is announced, that it is kept, and what is made of Events that cannot be written."""
 
 import asyncio
 from collections.abc import Iterable

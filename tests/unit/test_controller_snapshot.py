@@ -136,7 +136,7 @@ def test_a_reason_of_a_newer_agent_still_means_that_it_can_not_be_killed() -> No
     tasks = [{"pid": 7, "start": 1, "comm": "x", "memcg": 0, "unkillable": "frozen in time"}]
     snapshot = read_report(obj(tasks=tasks)).snapshot
     assert snapshot.tasks[0].unkillable is Unkillable.NO_MM
-    assert snapshot.gaps == ("pid 7 can not be killed for a reason unknown here: 'frozen in time'",)
+    assert snapshot.gaps == ("pid 7 cannot be killed for a reason unknown here: 'frozen in time'",)
 
 
 def test_domains_that_were_left_out_are_a_gap() -> None:

@@ -86,7 +86,7 @@ class ApiServer:
         """The service account token of this moment.
 
         Raises:
-            NotWritten: it can not be read.
+            NotWritten: it cannot be read.
         """
         path = self.directory / "token"
         try:
@@ -229,7 +229,7 @@ class ReportWriter:
         """What the report lacks for want of rights, each a sentence.
 
         Raises:
-            NotWritten: the token can not be read.
+            NotWritten: the token cannot be read.
         """
         if self._owner() is not None:
             return ()

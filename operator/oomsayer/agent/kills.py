@@ -89,7 +89,7 @@ class KillWatch:
             clock: seconds since boot, as the kernel's log counts them.
 
         Raises:
-            OSError: the log can not be read.
+            OSError: the log cannot be read.
         """
         self._node = node
         self._log = log

@@ -50,7 +50,7 @@ class Kubelet:
 
         Raises:
             ConfigNotReadError: there is no answer, or none of use.
-            NotWritten: the token can not be read.
+            NotWritten: the token cannot be read.
         """
         headers = {"Authorization": f"Bearer {self.account.token()}", "User-Agent": "oomsayer-agent"}
         where = f"the kubelet at {self.host}:{self.port}"

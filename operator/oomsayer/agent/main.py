@@ -106,7 +106,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run until SIGTERM or SIGINT; the exit status is 0 then, 1 where the agent can not work at all."""
+    """Run until SIGTERM or SIGINT; the exit status is 0 then, 1 where the agent cannot work at all."""
     journal = Journal(Level[arguments.log_level.upper()])
     # Blocked here and taken by the loop, they need no handler; threads inherit the mask.
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
@@ -210,7 +210,7 @@ class Agent:
             sample = self._sample()
         except (OSError, UnreadableNodeError) as error:
             self.metrics.sample_failed()
-            self._complain(f"this node can not be read: {error}")
+            self._complain(f"this node cannot be read: {error}")
             return self._interval_seconds
         self._newest = sample
         self._sampled_at = time.monotonic()
@@ -284,7 +284,7 @@ def _kill_watch(scanner: Scanner, journal: Journal, *, log: bool) -> KillWatch:
             return KillWatch(scanner, kernellog.opened())
         except OSError as error:
             journal.warning(
-                f"the kernel's log can not be read: {error.strerror or error}. It needs CAP_SYSLOG, as root "
+                f"the kernel's log cannot be read: {error.strerror or error}. It needs CAP_SYSLOG, as root "
                 "(agent.kernelLog in the chart); kills are known by counters"
             )
     return KillWatch(scanner)

@@ -17,7 +17,7 @@ CLIENT_TIMEOUT_SECONDS = 5.0
 """A client that sends nothing for so long is cut off."""
 
 BREATH_SECONDS = 0.1
-"""Where clients can not be taken, for want of descriptors as a rule, some should go first."""
+"""Where clients cannot be taken, for want of descriptors as a rule, some should go first."""
 
 
 class HttpServer:
@@ -32,7 +32,7 @@ class HttpServer:
             ill: what is wrong, "" for nothing: /healthz answers 503 with it.
 
         Raises:
-            OSError: the address can not be bound.
+            OSError: the address cannot be bound.
         """
         self._socket = _listening(*address)
         self._thread = threading.Thread(target=self._serve, name="http", daemon=True)

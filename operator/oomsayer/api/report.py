@@ -45,7 +45,7 @@ class ReportedPressure(Model):
 
 
 class ReportedGrowth(Model):
-    """How fast a domain's demand grows: what reclaim can not take back, in bytes a second."""
+    """How fast a domain's demand grows: what reclaim cannot take back, in bytes a second."""
 
     low: Rate = Field(description="At least so fast, with 95 % confidence; below zero it may shrink.")
     middle: Rate = Field(description="The most likely.")

@@ -45,7 +45,7 @@ class Cluster:
         """Find the cluster that the options name, as kubectl would; in a pod its own.
 
         Raises:
-            ClusterError: there is none, or what the options name can not be loaded.
+            ClusterError: there is none, or what the options name cannot be loaded.
         """
         self.namespace: str = args.namespace or "default"
         try:

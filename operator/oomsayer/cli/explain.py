@@ -30,7 +30,7 @@ _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 class UnreadableLogError(Exception):
-    """The input can not be read as a log; the message says why and what to do."""
+    """The input cannot be read as a log; the message says why and what to do."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -89,7 +89,7 @@ def _opened(path: str | None) -> tuple[str, BinaryIO]:
     """The input and what to call it.
 
     Raises:
-        UnreadableLogError: it can not be opened.
+        UnreadableLogError: it cannot be opened.
     """
     if path in (None, _STDIN):
         if path is None and sys.stdin.isatty():

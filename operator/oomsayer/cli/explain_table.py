@@ -64,7 +64,7 @@ def _why(explanation: Explanation) -> str:
     if explanation.agrees is False:
         expected = "nobody" if predicted is None else _who(predicted)
         return f"By badness it would have been {expected}. Why not: {explanation.because}."
-    untold = "Who had the most badness can not be told from this report."
+    untold = "Who had the most badness cannot be told from this report."
     return untold if explanation.because is None else f"{untold} {explanation.because}."
 
 

@@ -101,4 +101,4 @@ def node_report(cluster: Cluster, node: str) -> Report:
     try:
         return read_report(obj)
     except ReportError as error:
-        raise ClusterError(f"the report of node {node} can not be used: {error}") from error
+        raise ClusterError(f"the report of node {node} cannot be used: {error}") from error

@@ -275,5 +275,5 @@ def _said(error: Exception) -> str:
         return f"no answer within {TIMEOUT_SECONDS} s"
     if isinstance(error, ConnectionError):
         cause = str(error).rpartition(": ")[2].rstrip("\")'")
-        return f"can not be reached ({cause})"
+        return f"cannot be reached ({cause})"
     return " ".join(str(error).split())[:_SAID_CHARACTERS] or type(error).__name__

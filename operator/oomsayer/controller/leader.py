@@ -1,7 +1,7 @@
 """Leader election by a Lease: only the leader writes.
 
 The official client's election stops for good at the first connection error and goes by the wall clock
-(kubernetes.aio.leaderelection 37.0.2). This one keeps trying: a leader that can not renew steps down before
+(kubernetes.aio.leaderelection 37.0.2). This one keeps trying: a leader that cannot renew steps down before
 others may take over, and stands again. Times are those of the local monotonic clock alone, as in client-go:
 a Lease has expired when it was seen unchanged for its whole duration.
 """

@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
         log.error("%s", error)  # noqa: TRY400 - the sentence says it all
         return 2
     except OSError as error:
-        log.error("can not serve metrics on %s:%s: %s", host, port, error)  # noqa: TRY400 - likewise
+        log.error("cannot serve metrics on %s:%s: %s", host, port, error)  # noqa: TRY400 - likewise
         return 1
     return 0
 
@@ -125,7 +125,7 @@ class Operator:
 
         Raises:
             kopf.LoginError: there is no API server to talk to.
-            OSError: the metrics' address can not be bound.
+            OSError: the metrics' address cannot be bound.
         """
         loop = asyncio.get_running_loop()
         stop = asyncio.Event()

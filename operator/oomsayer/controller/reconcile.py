@@ -296,7 +296,7 @@ def _evicted(status: OOMForecastStatus) -> tuple[str, ...]:
 
 
 def _usable(seen: Seen, now: datetime) -> Report | ReportError:
-    """The report, or why it can not be used."""
+    """The report, or why it cannot be used."""
     age = seen.age(now, time.monotonic())
     if isinstance(seen.report, ReportError) or age <= STALE_AFTER:
         return seen.report

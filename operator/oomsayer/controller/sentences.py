@@ -89,7 +89,7 @@ def _verdict(kill: ScoredKill) -> str:
     if kill.outcome is Outcome.UNFORESEEN:
         return "No forecast stood"
     if kill.outcome is Outcome.UNKNOWN:
-        return "Whether it was foretold can not be told"
+        return "Whether it was foretold cannot be told"
     other = f"{kill.foretold.comm} (pid {kill.foretold.pid}) was" if kill.foretold else "another was"
     return f"Missed: {other} foretold{_MISSED[kill.reason]}"
 

@@ -42,7 +42,7 @@ _ERRORS_SHOWN = 3
 
 
 class ReportError(ValueError):
-    """A report that can not be used.
+    """A report that cannot be used.
 
     Attributes:
         reason: for the forecast's Ready condition.
@@ -266,7 +266,7 @@ def _unkillable(task: ReportedTask, gaps: list[str]) -> Unkillable | None:
     try:
         return Unkillable(task.unkillable)
     except ValueError:
-        gaps.append(f"pid {task.pid} can not be killed for a reason unknown here: {task.unkillable!r}")
+        gaps.append(f"pid {task.pid} cannot be killed for a reason unknown here: {task.unkillable!r}")
         return Unkillable.NO_MM
 
 

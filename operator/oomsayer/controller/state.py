@@ -19,7 +19,7 @@ class Seen:
     """A report as it arrived.
 
     Attributes:
-        report: what it says, or why it can not be used.
+        report: what it says, or why it cannot be used.
         version: its resourceVersion.
         written_at: when the API server stored it, by the API server's clock. The node's own clock,
             which made sampledAt, has no say in how old a report is.

@@ -64,13 +64,13 @@ class Forecasts:
 
 
 def status_of(stored: dict[str, Any] | None) -> OOMForecastStatus | None:
-    """The status of a stored forecast; one that can not be read is as good as none."""
+    """The status of a stored forecast; one that cannot be read is as good as none."""
     if stored is None or not stored.get("status"):
         return None
     try:
         return OOMForecastStatus.model_validate(stored["status"])
     except ValidationError as error:
-        log.warning("forecast %s can not be read and is made anew: %s", stored["metadata"]["name"], error)
+        log.warning("forecast %s cannot be read and is made anew: %s", stored["metadata"]["name"], error)
         return None
 
 

@@ -187,7 +187,7 @@ class _Trial:
 
 
 def _by_resize(subject: Subject, takes: Takes) -> Takes:
-    """A resize in place must leave the class as it is, so it can not give a BestEffort pod a request."""
+    """A resize in place must leave the class as it is, so it cannot give a BestEffort pod a request."""
     return Takes.NEW_POD if subject.spec.qos is Qos.BEST_EFFORT else takes
 
 

@@ -1,6 +1,6 @@
 """How fast the demand for memory grows towards a limit, with an error band.
 
-Demand is what reclaim can not take back (see headroom), so page cache that merely fills the limit is no
+Demand is what reclaim cannot take back (see headroom), so page cache that merely fills the limit is no
 growth. What is left misleads in four ways, and each has its answer here:
 
 - **Noise.** Sen's slope, the median of the slopes between all pairs of points, with the confidence interval
@@ -9,7 +9,7 @@ growth. What is left misleads in four ways, and each has its answer here:
   al., "A methodology for detection and estimation of software aging", 1998.)
 - **Steps.** How far back to look is decided by the data: the longest time whose interval agrees with those
   of all shorter ones (the intersection of confidence intervals, A. Goldenshluger and A. Nemirovski, "On
-  spatially adaptive estimation of nonparametric regression", 1997). Demand that moves in steps can not be
+  spatially adaptive estimation of nonparametric regression", 1997). Demand that moves in steps cannot be
   known better than to one step: the interval is widened by it.
 - **Sawtooth** (garbage collectors, batches). Where demand rose and came back before, what grows is the line
   along the peaks, not a tooth. Only a climb that goes well beyond all peaks speaks for itself.

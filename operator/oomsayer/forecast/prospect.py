@@ -17,7 +17,7 @@ _SEEN_ENOUGH_SECONDS = 2.0 * LEAST_POINTS
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """What one sample can not show.
+    """What one sample cannot show.
 
     Attributes:
         growths: by path of the domain; one that is not in it stayed as it was.

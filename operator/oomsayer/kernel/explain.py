@@ -1,7 +1,7 @@
 """Why an OOM report says what it says: the choice made again from the table, and compared with the kernel's.
 
 Pure: a report in, an explanation out. What the report does not tell stays None and is named in `missing`;
-a deviation whose reason can not be known is 'undetermined'.
+a deviation whose reason cannot be known is 'undetermined'.
 """
 
 import re
@@ -76,8 +76,8 @@ class Explanation:
         candidates: the table, worst first, those never chosen last.
         predicted: whom the rules choose, None where nobody, or where too little is known.
         killed: pid and name of each process the report says was killed, the victim first.
-        agrees: whether the first killed is the predicted one, None where that can not be said.
-        because: why not, 'undetermined' where that can not be known; None where they agree.
+        agrees: whether the first killed is the predicted one, None where that cannot be said.
+        because: why not, 'undetermined' where that cannot be known; None where they agree.
         next: who would have been taken after this kill.
         change: what would have changed the choice.
         complete: whether all parts are there that the kernel prints.
@@ -134,7 +134,7 @@ def explain(report: OomReport) -> Explanation:
     if era.root_bonus and any(candidate.row.uid == 0 for candidate in table):
         missing.add("capabilities: whether a process of uid 0 is forgiven 3 % is guessed from where it ran")
     if era.sacrifice_child and table:
-        missing.add("parents: a child that dies in its parent's place can not be foreseen")
+        missing.add("parents: a child that dies in its parent's place cannot be foreseen")
     agrees = _agrees(report, predicted, ranked)
     because = None
     if report.allocating and not agrees:

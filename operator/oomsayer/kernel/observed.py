@@ -68,7 +68,7 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class ObservedKill:
-    """One choice of the OOM killer, or several that can not be told apart.
+    """One choice of the OOM killer, or several that cannot be told apart.
 
     Attributes:
         source: how it became known.

@@ -40,7 +40,7 @@ class Task:
         order: place among the processes of its memcg as the kernel walks them, where it could be
             read (position in cgroup.procs on v2); else equal for all, and creation decides.
         mm: 0 where no other process shares its memory, else a number that the sharers have in common.
-        unkillable: why it can not be chosen, None where it can.
+        unkillable: why it cannot be chosen, None where it can.
         in_flight: a fatal signal is pending: it may be a victim on its way out.
         cap_sys_admin: holds CAP_SYS_ADMIN in the initial user namespace (matters up to 4.16).
         parent: pid of the parent (matters up to 5.0).

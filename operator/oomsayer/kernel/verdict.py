@@ -391,7 +391,7 @@ def _swaps(domain: Domain, snapshot: Snapshot) -> bool:
 
 
 def precision(domain: Domain, snapshot: Snapshot, one: Task, other: Task) -> int:
-    """Up to what difference in pages two processes of a domain can not be told apart: 0 without swap."""
+    """Up to what difference in pages two processes of a domain cannot be told apart: 0 without swap."""
     if not _swaps(domain, snapshot):
         return 0
     return precision_pages(one, snapshot.era) + precision_pages(other, snapshot.era)

@@ -28,7 +28,7 @@ class KernelLog:
         """Its lines, each with its time since boot where the kernel prints that.
 
         Raises:
-            OSError: it can not be read.
+            OSError: it cannot be read.
         """
         size = self._ask(_SIZE_BUFFER, bytearray())
         buffer = bytearray(size)

@@ -93,7 +93,7 @@ class Scanner:
         os.close(self._proc)
 
     def oom_score(self, pid: int) -> int | None:
-        """What the kernel shows in /proc/PID/oom_score, None where it can not be read."""
+        """What the kernel shows in /proc/PID/oom_score, None where it cannot be read."""
         return number(read_if_there(f"{pid}/oom_score", self._proc) or b"")
 
     def oom_kills(self) -> int | None:
