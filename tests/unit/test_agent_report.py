@@ -10,9 +10,9 @@ from tests.unit.random_snapshots import random_snapshot
 from oomsayer.agent.kills import KillRecord
 from oomsayer.agent.report import (
     GAP_LENGTH,
-    TOLD_GAPS,
     SIZE_LIMIT,
     SMALLEST_SIZE_LIMIT,
+    TOLD_GAPS,
     Report,
     compact,
     report,
