@@ -15,7 +15,7 @@ SOURCES = Path(__file__).resolve().parent.parent / "operator"
 FOLDERS = ("kernel", "kubelet", "forecast", "node", "agent", "cli")
 """What runs on the standard library alone."""
 FILES = ("oomsayer/__init__.py", "oomsayer/__main__.py", "oomsayer/api/__init__.py")
-API = ("flags", "quantity", "vocabulary")
+API = ("budget", "flags", "quantity", "vocabulary")
 """The modules of api that need no pydantic."""
 MAIN = b"""import sys
 if sys.version_info < (3, 11):

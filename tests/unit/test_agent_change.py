@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oomsayer.agent.change import BANDS, RISE, Bucket, Decider, State, Weight, band, compare, state
+from oomsayer.agent.change import BANDS, RISE, Decider, State, Weight, band, compare, state
 from oomsayer.agent.report import UNWATCHED
 from oomsayer.forecast.growth import Growth
 from oomsayer.forecast.headroom import headroom
@@ -175,16 +175,6 @@ def test_a_vm_setting_and_headroom_that_became_unknown() -> None:
 
     assert weight(known, panics) is Weight.ORDINARY
     assert weight(known, unknown) is Weight.MINOR
-
-
-@given(st.lists(st.floats(0, 100), min_size=1, max_size=60))
-def test_a_bucket_never_gives_more_than_its_capacity_and_what_came_back(waits: list[float]) -> None:
-    bucket = Bucket(3, 10.0)
-    now = taken = 0.0
-    for wait in waits:
-        now += wait
-        taken += bucket.take(now)
-    assert taken <= 3 + now / 10 + 1e-6
 
 
 def writes(first: Snapshot, second: Snapshot, hours: float) -> float:

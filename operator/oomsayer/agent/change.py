@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from math import inf
 
+from oomsayer.api.budget import Bucket
 from oomsayer.forecast.headroom import Headroom
 from oomsayer.forecast.oomtime import Sureness
 from oomsayer.forecast.prospect import Prospect
@@ -382,34 +383,6 @@ def _points(identity: Identity, domain: Domain, snapshot: Snapshot) -> int | Non
 
 def _find(identity: Identity, snapshot: Snapshot) -> Task | None:
     return next((task for task in snapshot.tasks if (task.pid, task.start_time) == identity), None)
-
-
-@dataclass(slots=True)
-class Bucket:
-    """A token bucket.
-
-    Attributes:
-        capacity: tokens it holds when full, as it is at first.
-        seconds: how long one token takes to come back.
-    """
-
-    capacity: float
-    seconds: float
-    tokens: float = 0.0
-    filled_at: float | None = None
-
-    def take(self, now: float) -> bool:
-        """Take a token if there is one; `now` is a monotonic time in seconds."""
-        if self.filled_at is None:
-            self.tokens = self.capacity
-        else:
-            gained = max(now - self.filled_at, 0.0) / self.seconds
-            self.tokens = min(self.capacity, self.tokens + gained)
-        self.filled_at = now
-        if self.tokens < 1.0:
-            return False
-        self.tokens -= 1.0
-        return True
 
 
 class Decider:

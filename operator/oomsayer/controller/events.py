@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from oomsayer.api.budget import Bucket
 from oomsayer.api.forecast import Risk, ScoredKill
 from oomsayer.api.vocabulary import EVENT_ACTION, REPORTING_CONTROLLER, EventReason
 from oomsayer.controller.risk import Scope, key, scope
@@ -149,31 +150,23 @@ def _name(subject: Subject, *parts: str) -> str:
 
 
 @dataclass(slots=True)
-class _Bucket:
-    tokens: float
-    filled_at: float
-
-
-@dataclass(slots=True)
 class EventBudget:
     """How many Events may still be written: token buckets, one an object and one for the cluster.
 
     Times are seconds of a monotonic clock.
     """
 
-    objects: dict[str, _Bucket] = field(default_factory=dict)
-    cluster: _Bucket = field(default_factory=lambda: _Bucket(CLUSTER_BURST, 0.0))
+    objects: dict[str, Bucket] = field(default_factory=dict)
+    cluster: Bucket = field(default_factory=lambda: Bucket(CLUSTER_BURST, CLUSTER_SECONDS))
 
     def wait(self, regarding: Subject, now: float) -> float:
         """Seconds until an Event about this object may be written; 0 takes it from the budget."""
         name = f"{regarding.kind}/{regarding.namespace}/{regarding.name}"
-        bucket = self.objects.setdefault(name, _Bucket(OBJECT_BURST, now))
-        _fill(bucket, OBJECT_BURST, OBJECT_SECONDS, now)
-        _fill(self.cluster, CLUSTER_BURST, CLUSTER_SECONDS, now)
-        wait = max(_missing(bucket, OBJECT_SECONDS), _missing(self.cluster, CLUSTER_SECONDS))
-        if wait <= 0:
-            bucket.tokens -= 1
-            self.cluster.tokens -= 1
+        bucket = self.objects.setdefault(name, Bucket(OBJECT_BURST, OBJECT_SECONDS))
+        wait = max(bucket.wait(now), self.cluster.wait(now))
+        if not wait:
+            bucket.take(now)
+            self.cluster.take(now)
         self._forget_full(now)
         return wait
 
@@ -181,12 +174,3 @@ class EventBudget:
         idle = OBJECT_BURST * OBJECT_SECONDS
         for name in [n for n, b in self.objects.items() if now - b.filled_at > idle]:
             del self.objects[name]
-
-
-def _fill(bucket: _Bucket, burst: int, seconds: float, now: float) -> None:
-    bucket.tokens = min(burst, bucket.tokens + max(now - bucket.filled_at, 0.0) / seconds)
-    bucket.filled_at = now
-
-
-def _missing(bucket: _Bucket, seconds: float) -> float:
-    return max(0.0, 1 - bucket.tokens) * seconds
