@@ -15,9 +15,10 @@ import yaml
 from lab import pyz
 from tests.fixtures.tree import unpack
 
+from oomsayer.cli.columns import COLUMNS
 from oomsayer.cli.document import document
 from oomsayer.cli.main import main
-from oomsayer.cli.table import COLUMNS, table
+from oomsayer.cli.table import table
 from oomsayer.cli.text import width
 from oomsayer.kernel.era import era_named
 from oomsayer.kernel.snapshot import Memcg, Memory, MemoryNode, Snapshot, Task

@@ -8,7 +8,7 @@ from oomsayer.api.vocabulary import Condition, ConditionReason
 from oomsayer.controller.forecast import forecast_domains, next_victim
 from oomsayer.controller.policy import Policies
 from oomsayer.controller.risk import risks
-from oomsayer.controller.status import REFRESH, at_risk, condition, document, worth_writing
+from oomsayer.controller.status import REFRESH, at_risk, condition, wire, worth_writing
 
 
 def status(
@@ -73,5 +73,5 @@ def test_at_risk_names_a_few_domains_and_counts_the_rest() -> None:
 
 def test_a_written_status_reads_back_as_itself() -> None:
     before = status(redis=490)
-    assert OOMForecastStatus.model_validate(document(before)) == before
-    assert document(before)["next"]["headroomBytes"] == 22 * MI
+    assert OOMForecastStatus.model_validate(wire(before)) == before
+    assert wire(before)["next"]["headroomBytes"] == 22 * MI

@@ -18,10 +18,15 @@ from typing import Any
 
 from oomsayer.agent.https import HttpError, HttpsConnection, Response
 from oomsayer.agent.report import compact
-from oomsayer.api.vocabulary import API_VERSION, GROUP, REPORT_KIND, REPORT_PLURAL, VERSION
-
-SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-"""Where the kubelet puts token and ca.crt into a pod."""
+from oomsayer.api.vocabulary import (
+    API_VERSION,
+    GROUP,
+    JSON_PATCH,
+    REPORT_KIND,
+    REPORT_PLURAL,
+    SERVICE_ACCOUNT,
+    VERSION,
+)
 
 TIMEOUT_SECONDS = 10.0
 """For connecting and for each read: an API server that takes longer is not there."""
@@ -33,7 +38,6 @@ MAX_ANSWER = 64 * 1024
 """Bytes of an answer that are read: the written object comes back, and a larger size limit grows it."""
 
 COLLECTION = f"/apis/{GROUP}/{VERSION}/{REPORT_PLURAL}"
-JSON_PATCH = "application/json-patch+json"
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~")
 """What RFC 3986 reserves for no purpose."""
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from oomsayer import __version__
-from oomsayer.agent.apiserver import SERVICE_ACCOUNT, ApiServer, NotWritten, ReportWriter, bound_node
+from oomsayer.agent.apiserver import ApiServer, NotWritten, ReportWriter, bound_node
 from oomsayer.agent.change import HEARTBEAT_SECONDS, NEAR, Decider, State, Weight, state
 from oomsayer.agent.courier import Courier
 from oomsayer.agent.histories import Histories
@@ -21,6 +21,7 @@ from oomsayer.agent.pace import LONGEST_CALM_SECONDS, Pace
 from oomsayer.agent.report import SIZE_LIMIT, SMALLEST_SIZE_LIMIT, report
 from oomsayer.agent.server import HttpServer
 from oomsayer.api.flags import LOG_LEVELS, address, flag, one_of, seconds
+from oomsayer.api.vocabulary import SERVICE_ACCOUNT
 from oomsayer.forecast.headroom import headroom
 from oomsayer.forecast.prospect import Watched, prospects, worth_telling
 from oomsayer.kernel.snapshot import ROOT, Snapshot

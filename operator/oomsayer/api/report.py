@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field
 
+from oomsayer.api.eviction import MAX_KILLERS
 from oomsayer.api.model import (
     Bytes,
     Comm,
@@ -24,7 +25,6 @@ from oomsayer.kernel.observed import KillSource
 MAX_MEMCGS = 4096
 MAX_TASKS = 4096
 MAX_GAPS = 64
-MAX_KILLERS = 8
 MAX_KILLS = 64
 
 CgroupPath = Annotated[str, Field(max_length=4096)]

@@ -1,12 +1,18 @@
 """Every name that people and programs see, said once. Standard library only: the agent imports it."""
 
 from enum import StrEnum
+from pathlib import Path
 
 GROUP = "oomsayer.dev"
 VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
 CATEGORY = "oomsayer"
 """`kubectl get oomsayer` lists all three kinds."""
+
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+"""Where the kubelet mounts a pod's token, the API server's certificate, and the pod's namespace."""
+JSON_PATCH = "application/json-patch+json"
+"""The media type of RFC 6902."""
 
 REPORT_KIND = "NodeMemoryReport"
 REPORT_PLURAL = "nodememoryreports"

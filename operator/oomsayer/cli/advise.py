@@ -1,6 +1,5 @@
 """`oomsayer advise`: the smallest change that would move a killer's choice away from a pod."""
 
-import json
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
@@ -8,13 +7,14 @@ from typing import Any
 
 from oomsayer.api.advice import Advice
 from oomsayer.api.forecast import OOMForecastStatus
-from oomsayer.cli import cluster, yaml
+from oomsayer.cli import cluster
 from oomsayer.cli.cluster import Cluster, ClusterError
 from oomsayer.cli.columns import aligned
+from oomsayer.cli.output import data
 from oomsayer.cli.scene import Scene, scene
 from oomsayer.cli.text import harmless
 from oomsayer.controller.advice import kernel_advice, kubelet_advice
-from oomsayer.controller.status import document
+from oomsayer.controller.status import wire
 from oomsayer.kernel.domain import within
 
 _HEADER = ("POD", "CONTAINER", "KILLER", "DOMAIN", "CHANGE", "NOW", "TO", "TAKES")
@@ -41,8 +41,8 @@ def run(args: Namespace) -> int:
     if args.output == "table":
         print("\n".join(_lines(advice, args.pod)))
         return 0
-    items: list[dict[str, Any]] = [document(each) for each in advice]
-    print(json.dumps(items, indent=2) if args.output == "json" else yaml.dump(items).rstrip())
+    items: list[dict[str, Any]] = [wire(each) for each in advice]
+    print(data(items, args.output), end="")
     return 0
 
 

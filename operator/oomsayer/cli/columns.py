@@ -5,6 +5,10 @@ from collections.abc import Collection, Iterator, Sequence
 from oomsayer.cli.text import width
 
 GAP = "  "
+COLUMNS = 120
+"""What is printed for people fits these, unless they ask for more."""
+ID_SHOWN = 12
+"""How much of a container's id is shown, as Docker and crictl do."""
 
 
 def aligned(rows: Sequence[Sequence[str]], right: Collection[str]) -> Iterator[str]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from textwrap import wrap
 
 from oomsayer.api.quantity import binary
-from oomsayer.cli.columns import aligned
+from oomsayer.cli.columns import COLUMNS, ID_SHOWN, aligned
 from oomsayer.cli.text import harmless, shortened
 from oomsayer.kernel.badness import rss_swap_pgtables
 from oomsayer.kernel.domain import DomainKind
@@ -14,11 +14,9 @@ from oomsayer.kernel.report.choice import Ranked
 from oomsayer.kernel.snapshot import OOM_SCORE_ADJ_MIN, Sysctls
 from oomsayer.kubelet.cgroups import owner
 
-_COLUMNS = 120
 _SHOWN = 10
 """How many candidates are shown; those killed are always."""
 _NAMES_SHOWN = 5
-_ID_SHOWN = 12
 _HEADER = ("PID", "NAME", "UID", "ADJ", "RSS", "SWAP", "PGTABLES", "MEMORY", "FROM ADJ", "POINTS", "")
 _RIGHT = frozenset(_HEADER) - {"NAME", ""}
 _LABEL = 20
@@ -131,7 +129,7 @@ def _cgroup(path: str | None) -> str:
         return "a memory cgroup"
     whose = owner(path)
     if whose.container_id:
-        return f"container {whose.container_id[:_ID_SHOWN]} of pod {whose.pod_uid}"
+        return f"container {whose.container_id[:ID_SHOWN]} of pod {whose.pod_uid}"
     if whose.pod_uid:
         return f"pod {whose.pod_uid}"
     return f"cgroup {harmless(path)}"
@@ -146,7 +144,7 @@ def _facts(explanation: Explanation) -> Iterator[str]:
         yield f"Victim in:  {_fitting(memcg)}"
         whose = owner(memcg)
         if whose.pod_uid:
-            container = f", container {whose.container_id[:_ID_SHOWN]}" if whose.container_id else ""
+            container = f", container {whose.container_id[:ID_SHOWN]}" if whose.container_id else ""
             yield f"            pod {whose.pod_uid} ({whose.qos}){container}"
     if report.oom_group is not None:
         yield f"Group kill: {_fitting(report.oom_group)}"
@@ -164,7 +162,7 @@ def _facts(explanation: Explanation) -> Iterator[str]:
 
 
 def _fitting(path: str) -> str:
-    return shortened(harmless(path), _COLUMNS - _LABEL)
+    return shortened(harmless(path), COLUMNS - _LABEL)
 
 
 def _ranking(explanation: Explanation) -> Iterator[str]:
@@ -267,4 +265,4 @@ def _missing(explanation: Explanation) -> Sequence[str]:
 
 def _wrapped(text: str, indent: str = "") -> list[str]:
     """Lines of text; a UID, a release and a path are not broken at their hyphens."""
-    return wrap(text, _COLUMNS, initial_indent=indent, subsequent_indent=indent * 2, break_on_hyphens=False)
+    return wrap(text, COLUMNS, initial_indent=indent, subsequent_indent=indent * 2, break_on_hyphens=False)

@@ -1,6 +1,5 @@
 """`oomsayer node`: whom an OOM on this machine would take, for the machine and every limited cgroup."""
 
-import json
 import os
 import sys
 import time
@@ -8,9 +7,9 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from oomsayer.api.flags import seconds
-from oomsayer.cli import yaml
 from oomsayer.cli.check import check_document, check_table
 from oomsayer.cli.document import document
+from oomsayer.cli.output import data
 from oomsayer.cli.table import table
 from oomsayer.kernel.snapshot import Snapshot
 from oomsayer.kernel.verdict import verdicts
@@ -87,7 +86,7 @@ def _answer(scanner: Scanner, args: Namespace) -> int:
 def _check(scanner: Scanner, output: str) -> int:
     check = self_check(scanner)
     if output in ("json", "yaml"):
-        print(_data(check_document(check), output), end="")
+        print(data(check_document(check), output), end="")
     else:
         print(check_table(check), end="")
     return 1 if check.unexplained else 0
@@ -97,12 +96,8 @@ def _rendered(snapshot: Snapshot, args: Namespace, *, indent: int | None = 2) ->
     told = verdicts(snapshot)
     reader = os.getpid() if same_pids(args.root) else None
     if args.output in ("json", "yaml"):
-        return _data(document(snapshot, told, reader=reader), args.output, indent)
+        return data(document(snapshot, told, reader=reader), args.output, indent)
     return table(snapshot, told, wide=args.output == "wide", reader=reader)
-
-
-def _data(answer: dict[str, object], form: str, indent: int | None = 2) -> str:
-    return json.dumps(answer, indent=indent) + "\n" if form == "json" else yaml.dump(answer)
 
 
 def _watch(scanner: Scanner, args: Namespace) -> None:

@@ -1,14 +1,14 @@
 """`oomsayer scorecard`: how forecasts have come out, by node, and the last kills one by one."""
 
-import json
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from oomsayer.api.quantity import binary
-from oomsayer.cli import cluster, yaml
+from oomsayer.cli import cluster
 from oomsayer.cli.columns import aligned
+from oomsayer.cli.output import data
 from oomsayer.cli.text import harmless, shortened
 
 Json = dict[str, Any]
@@ -53,12 +53,7 @@ def run(args: Namespace) -> int:
             print(f"oomsayer scorecard: no forecast of a node {args.node}", file=sys.stderr)
             return 1
         cards = {args.node: cards[args.node]}
-    if args.output == "json":
-        print(json.dumps(cards, indent=2))
-    elif args.output == "yaml":
-        print(yaml.dump(cards), end="")
-    else:
-        print(table(cards), end="")
+    print(table(cards) if args.output == "table" else data(cards, args.output), end="")
     return 0
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from textwrap import fill
 
 from oomsayer.api.quantity import binary
-from oomsayer.cli.columns import GAP, aligned, column_widths
+from oomsayer.cli.columns import COLUMNS, GAP, ID_SHOWN, aligned, column_widths
 from oomsayer.cli.text import harmless, shortened
 from oomsayer.forecast.headroom import headroom
 from oomsayer.kernel.domain import DomainKind
@@ -12,11 +12,7 @@ from oomsayer.kernel.snapshot import Snapshot
 from oomsayer.kernel.verdict import Candidate, Confidence, Verdict
 from oomsayer.kubelet.cgroups import owner
 
-COLUMNS = 120
-"""How wide the table is at most, unless it is asked for all."""
 _NONE = "-"
-_ID_SHOWN = 12
-"""How much of a container id tells it apart, as container tools show it."""
 _UID_SHOWN = 8
 _DOMAIN_AT_LEAST = 16
 
@@ -98,7 +94,7 @@ def domain_name(verdict: Verdict) -> str:
         return verdict.domain.path
     whose = owner(verdict.domain.path)
     if whose.container_id and verdict.domain.path.count("/") == _container_depth(verdict.domain.path):
-        return f"container {whose.container_id[:_ID_SHOWN]}"
+        return f"container {whose.container_id[:ID_SHOWN]}"
     if whose.pod_uid and not whose.container_id:
         return f"pod {whose.pod_uid[:_UID_SHOWN]}"
     return harmless(verdict.domain.path)

@@ -1,6 +1,5 @@
 """`oomsayer what-if`: the forecast of a pod's node after a change of the pod. Nothing is changed."""
 
-import json
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Iterator
@@ -9,16 +8,17 @@ from typing import Any
 
 from oomsayer.api.eviction import Eviction
 from oomsayer.api.quantity import binary
-from oomsayer.cli import cluster, yaml
+from oomsayer.cli import cluster
 from oomsayer.cli.cluster import Cluster, ClusterError
 from oomsayer.cli.columns import aligned
+from oomsayer.cli.output import data
 from oomsayer.cli.scene import Scene, scene
 from oomsayer.cli.text import harmless
 from oomsayer.controller import eviction as evictions
 from oomsayer.controller.advice import amount
 from oomsayer.controller.forecast import Outlook, forecast_domains, next_victim, room_bytes
 from oomsayer.controller.policy import SILENT
-from oomsayer.controller.status import document
+from oomsayer.controller.status import wire
 from oomsayer.forecast.whatif import NO_LIMIT, Change, ImpossibleChangeError
 from oomsayer.kernel.domain import within
 from oomsayer.kernel.verdict import Verdict
@@ -68,8 +68,7 @@ def run(args: Namespace) -> int:
     if args.output == "table":
         print("\n".join(_lines(before, after, change)))
     else:
-        answer = _document(before, after, change)
-        print(json.dumps(answer, indent=2) if args.output == "json" else yaml.dump(answer).rstrip())
+        print(data(_document(before, after, change), args.output), end="")
     return 0
 
 
@@ -202,9 +201,9 @@ def _document(before: Scene, after: Scene, change: Change) -> dict[str, Any]:
         seen, page_size = here.outlooks, here.report.snapshot.memory.page_size
         line, said = next_victim(seen, here.names, page_size), _eviction(here)
         return {
-            "next": document(line) if line else None,
-            "domains": [document(d) for d in forecast_domains(seen, here.names, page_size)],
-            "eviction": document(said) if said else None,
+            "next": wire(line) if line else None,
+            "domains": [wire(d) for d in forecast_domains(seen, here.names, page_size)],
+            "eviction": wire(said) if said else None,
         }
 
     return {

@@ -16,14 +16,11 @@ import aiohttp
 import kopf
 
 from oomsayer import __version__
+from oomsayer.api.vocabulary import SERVICE_ACCOUNT
 
 log = logging.getLogger(__name__)
 
-SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-"""Where the kubelet mounts a pod's token and the cluster's CA."""
-
 MERGE_PATCH = "application/merge-patch+json"
-JSON_PATCH = "application/json-patch+json"
 
 _TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=10)
 _TOKEN_SECONDS = 60.0

@@ -17,8 +17,14 @@ from aiohttp import web
 
 from oomsayer import __version__
 from oomsayer.api.flags import LOG_LEVELS, address, flag, one_of
-from oomsayer.api.vocabulary import API_VERSION, FORECAST_PLURAL, POLICY_PLURAL, REPORT_PLURAL
-from oomsayer.controller.apiserver import SERVICE_ACCOUNT, ApiError, ApiServer, wait_for_kinds
+from oomsayer.api.vocabulary import (
+    API_VERSION,
+    FORECAST_PLURAL,
+    POLICY_PLURAL,
+    REPORT_PLURAL,
+    SERVICE_ACCOUNT,
+)
+from oomsayer.controller.apiserver import ApiError, ApiServer, wait_for_kinds
 from oomsayer.controller.history import PrometheusHistory
 from oomsayer.controller.leader import Leader
 from oomsayer.controller.metrics import Metrics

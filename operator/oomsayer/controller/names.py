@@ -7,10 +7,8 @@ from typing import Any
 
 from oomsayer.kernel.domain import Domain, DomainKind
 from oomsayer.kubelet.cgroups import Owner, owner
-from oomsayer.kubelet.podspec import PodSpec, read_pod_spec
+from oomsayer.kubelet.podspec import MIRROR, PodSpec, read_pod_spec
 
-MIRROR = "kubernetes.io/config.mirror"
-"""Only a kubelet may set it: this pod stands for a static pod of its node."""
 CONFIG_HASH = "kubernetes.io/config.hash"
 """What a static pod's cgroup carries in place of the API object's UID."""
 

@@ -20,11 +20,11 @@ from typing import Any
 from oomsayer.api.eviction import Eviction
 from oomsayer.api.forecast import OOMForecastStatus, Risk
 from oomsayer.api.model import StatusCondition
-from oomsayer.api.vocabulary import API_VERSION, POLICY_PLURAL, REPORT_PLURAL, ConditionReason
+from oomsayer.api.vocabulary import API_VERSION, JSON_PATCH, POLICY_PLURAL, REPORT_PLURAL, ConditionReason
 from oomsayer.controller import accepted, advice, ahead, announce, forecast, scorecard, status
 from oomsayer.controller import eviction as evictions
 from oomsayer.controller.annotations import Annotations
-from oomsayer.controller.apiserver import JSON_PATCH, ApiError, ApiServer
+from oomsayer.controller.apiserver import ApiError, ApiServer
 from oomsayer.controller.drift import drift
 from oomsayer.controller.history import PrometheusHistory
 from oomsayer.controller.judged import Judged, age_seconds
@@ -107,7 +107,7 @@ class Reconciler:
         said = None if policy is None else accepted.verdict(policy, datetime.now(UTC))
         if said is None:
             return
-        body = [{"op": "add", "path": "/status", "value": {"conditions": [status.document(said)]}}]
+        body = [{"op": "add", "path": "/status", "value": {"conditions": [status.wire(said)]}}]
         try:
             await self._api.patch(f"{_POLICIES}/{name}/status", body, JSON_PATCH)
         except ApiError as error:

@@ -127,7 +127,7 @@ def unusable(
     return base.model_copy(update={"observed_at": now, "conditions": (ready, risky)})
 
 
-def document(part: Model) -> dict[str, Any]:
+def wire(part: Model) -> dict[str, Any]:
     """A model as it is written to the API."""
     return part.model_dump(by_alias=True, exclude_none=True, mode="json")
 

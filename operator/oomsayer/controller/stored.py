@@ -6,9 +6,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from oomsayer.api.forecast import OOMForecastStatus
-from oomsayer.api.vocabulary import API_VERSION, FORECAST_KIND, FORECAST_PLURAL
+from oomsayer.api.vocabulary import API_VERSION, FORECAST_KIND, FORECAST_PLURAL, JSON_PATCH
 from oomsayer.controller import status
-from oomsayer.controller.apiserver import JSON_PATCH, ApiError, ApiServer
+from oomsayer.controller.apiserver import ApiError, ApiServer
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class Forecasts:
             stored = await self._api.create(_FORECASTS, _new(after.node, node_uid))
         body = [
             {"op": "replace", "path": "/metadata/resourceVersion", "value": _version(stored)},
-            {"op": "add", "path": "/status", "value": status.document(after)},
+            {"op": "add", "path": "/status", "value": status.wire(after)},
         ]
         return await self._api.patch(f"{_FORECASTS}/{after.node}/status", body, JSON_PATCH)
 

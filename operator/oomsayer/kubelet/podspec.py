@@ -17,7 +17,8 @@ SYSTEM_CRITICAL_PRIORITY = 2_000_000_000
 SYSTEM_NODE_CRITICAL = "system-node-critical"
 """The priority class whose pods get the oom_score_adj of Guaranteed ones."""
 
-_MIRROR = "kubernetes.io/config.mirror"
+MIRROR = "kubernetes.io/config.mirror"
+"""An annotation that only a kubelet may set: this pod stands for a static pod of its node."""
 _SOURCE = "kubernetes.io/config.source"
 
 
@@ -143,7 +144,7 @@ def read_pod_spec(pod: Mapping[str, Any]) -> PodSpec:
         containers=tuple(_containers(spec, _allocated(status))),
         priority=int(spec.get("priority") or 0),
         priority_class=str(spec.get("priorityClassName") or ""),
-        static=_MIRROR in annotations or annotations.get(_SOURCE, "api") != "api",
+        static=MIRROR in annotations or annotations.get(_SOURCE, "api") != "api",
         request_bytes=_memory(resources.get("requests")),
         limit_bytes=_memory(resources.get("limits")),
         overhead_bytes=_memory(spec.get("overhead")) or 0,
