@@ -97,7 +97,7 @@ lint: setup ## Style, types, layers, generated files
 	@$(VENV)/ruff check --quiet .
 	@$(VENV)/ruff format --quiet --check .
 	@$(VENV)/mypy --no-error-summary
-	@$(VENV)/mypy --no-error-summary -p lab
+	@$(VENV)/mypy --no-error-summary lab tests bench/*.py bench/series/*.py
 	@PYTHONPATH=operator $(VENV)/python -m oomsayer.api.crd --check crds charts/oomsayer/templates/crds
 	@PATH="$(PWD)/$(VENV):$$PATH" PYTHONPATH=operator $(VENV)/lint-imports --no-cache >/dev/null || \
 	  PATH="$(PWD)/$(VENV):$$PATH" PYTHONPATH=operator $(VENV)/lint-imports --no-cache

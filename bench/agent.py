@@ -23,9 +23,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "operator"), str(Path(__file__).parent)]
+sys.path[:0] = [str(ROOT / "operator"), str(ROOT)]
 
-from scan import idle
+from bench.scan import idle
 
 from oomsayer.node.cgroupfs import memory_mount
 from oomsayer.node.files import keyed
@@ -84,10 +84,11 @@ def api_server(account: Path) -> Iterator[int]:
 def memcg() -> Iterator[Path | None]:
     """A memory cgroup of its own, None where that cannot be made."""
     mount = memory_mount(Path("/"))
-    made = mount and mount.directory / f"oomsayer-bench-{os.getpid()}"
+    if mount is None:
+        yield None
+        return
+    made = mount.directory / f"oomsayer-bench-{os.getpid()}"
     try:
-        if made is None:
-            raise PermissionError
         made.mkdir()
     except OSError:
         yield None

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -128,7 +129,7 @@ def main() -> None:
             snapshot = node(size, death)
             points = all_points(snapshot)
             rounds = ROUNDS[size]
-            sorting, telling = in_turns(rounds, lambda p=points: sorted(p), lambda s=snapshot: verdicts(s))
+            sorting, telling = in_turns(rounds, partial(sorted, points), partial(verdicts, snapshot))
             took, base = median(telling), median(sorting)
             cells = (f"{base:.2f}", f"{took:.2f}", f"{took * 1000 / size:.2f}", f"{took / base:.1f}")
             best = f"{min(telling) / min(sorting):.1f}"

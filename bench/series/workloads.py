@@ -145,7 +145,8 @@ def warms_up() -> None:
 
 def pool() -> None:
     """Workers come and go, each with some memory for a while: load that wanders."""
-    rng, busy, most, busyness = random.Random(3), [], 16, 0.5
+    rng, most, busyness = random.Random(3), 16, 0.5
+    busy: list[tuple[float, bytearray]] = []
     while True:
         now = time.monotonic()
         busy = [(until, held) for until, held in busy if until > now]

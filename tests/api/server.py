@@ -31,7 +31,7 @@ Json = Any
 """A Kubernetes object, as JSON has it."""
 
 
-def eventually(holds: Callable[[], bool], what: str, seconds: float = 30) -> None:
+def eventually(holds: Callable[[], object], what: str, seconds: float = 30) -> None:
     """Poll until `holds`; fails naming `what` when it does not within `seconds`."""
     deadline = time.monotonic() + seconds
     while not holds():

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import yaml
@@ -48,7 +49,7 @@ def test_every_rule_finds_the_series_that_it_is_about(
             recorded = {rule["record"] for rule in rules if "record" in rule}
             # A ratio of a week's kills needs a week with kills: promtool's test has one.
             for name in sorted((names | recorded) - {"oomsayer:forecast_right:ratio_increase7d"}):
-                eventually(lambda name=name: bool(server.series(name)), f"{name} in Prometheus", seconds=60)
+                eventually(partial(server.series, name), f"{name} in Prometheus", seconds=60)
 
             def health() -> list[tuple[str, str]]:
                 groups = (server.ask("rules") or {}).get("groups", [])

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from lab.provider import Provider
@@ -95,6 +96,10 @@ class Stage:
         )
         return [self._holding(p) for p in pods]
 
+    def _holds(self, pod: str, container: str, times: int) -> bool:
+        """Whether a container has said so often that it holds its memory."""
+        return self.kubectl("logs", pod, "-c", container).count("holding") >= times
+
     def _holding(self, manifest: Mapping[str, Any]) -> str:
         name = manifest["metadata"]["name"]
 
@@ -108,9 +113,7 @@ class Stage:
             expected = part["command"].count("say")
             eventually(
                 f"container {name}/{part['name']} to hold its memory",
-                lambda part=part, expected=expected: (
-                    self.kubectl("logs", name, "-c", part["name"]).count("holding") >= expected or None
-                ),
+                partial(self._holds, name, part["name"], expected),
             )
         uid: str = seen["metadata"]["uid"]
         return uid

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -69,7 +70,7 @@ class Scene:
 def part_of(parts: Iterable[Json], uid: str) -> Json:
     """What is about a pod among the parts of a report or a forecast, nothing while there is none."""
     end = f"pod{uid.replace('-', '_')}.slice"
-    return next((part for part in parts if part.get("path", part["name"]).endswith(end)), {})
+    return next((part for part in parts if str(part.get("path", part["name"])).endswith(end)), {})
 
 
 def pods_of(server: Prometheus) -> Path:
@@ -128,6 +129,10 @@ def labels(server: Prometheus, expression: str) -> set[frozenset[tuple[str, str]
     return {frozenset((name, value) for name, value in each.items() if name != "__name__") for each in found}
 
 
+def same_labels(server: Prometheus, one: str, other: str) -> bool:
+    return labels(server, one) == labels(server, other)
+
+
 def test_the_charts_rules_work_on_the_clusters_series(scene: Scene) -> None:
     server = scene.prometheus
 
@@ -147,8 +152,7 @@ def test_the_charts_rules_work_on_the_clusters_series(scene: Scene) -> None:
     for rule in (rule for rule in found if rule["type"] == "recording"):
         name, expression = rule["name"], rule["query"]
         eventually(
-            f"{name} to be recorded as its expression is now",
-            lambda n=name, e=expression: labels(server, n) == labels(server, e),
+            f"{name} to be recorded as its expression is now", partial(same_labels, server, name, expression)
         )
         print(f"{name}: {len(server.series(name))} series")
     ages = server.series("node:oomsayer_forecast_age_seconds:min")

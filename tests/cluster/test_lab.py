@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 from lab.provider import Provider
@@ -49,7 +50,7 @@ def test_pods_run_on_every_node_and_answer_logs_and_exec(cluster: Provider, play
     start(play, *(pod(name, node, container("app", "hold 8 say holding")) for node, name in names.items()))
     for name in names.values():
         play("wait", "--for=condition=Ready", f"pod/{name}", "--timeout=240s")
-        assert "holding" in eventually("a line of its log", lambda name=name: play("logs", name))
+        assert "holding" in eventually("a line of its log", partial(play, "logs", name))
         assert play("exec", name, "--", "cat", "/proc/1/comm").strip() == "memtool"
 
 

@@ -1,5 +1,6 @@
 """A v2 machine made up of files in a directory, as unpleasant as a test wants it."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from oomsayer.kernel.snapshot import Snapshot
@@ -75,8 +76,11 @@ class Machine:
         self.write(f"proc/{pid}/oom_score", "670\n")
         self.write(f"proc/{pid}/cgroup", f"0::{cgroup}\n")
 
-    def cgroup(self, path: str, procs: tuple[int, ...] = (), **files: str) -> None:
-        for name, value in {"max": "max", "current": "4096", "oom.group": "0", **files}.items():
+    def cgroup(
+        self, path: str, procs: tuple[int, ...] = (), *, more: Mapping[str, str] | None = None, **files: str
+    ) -> None:
+        defaults = {"max": "max", "current": "4096", "oom.group": "0"}
+        for name, value in {**defaults, **(more or {}), **files}.items():
             self.write(f"sys/fs/cgroup{path}/memory.{name.replace('_', '.')}", value + "\n")
         self.write(f"sys/fs/cgroup{path}/cgroup.procs", "".join(f"{pid}\n" for pid in procs))
 

@@ -26,7 +26,8 @@ ASKED: list[KubeletConfig | str] = []
 
 def reader(*answers: KubeletConfig | str) -> tuple[ConfigReader, list[float], list[str]]:
     SCRIPT[:], ASKED[:] = answers, []
-    clock, said = [0.0], []
+    clock = [0.0]
+    said: list[str] = []
     kubelet = Scripted("127.0.0.1", ApiServer("127.0.0.1", 1))
     return ConfigReader(kubelet, lambda: clock[0], said.append), clock, said
 

@@ -1,5 +1,7 @@
 """`oomsayer scorecard` for people."""
 
+from typing import Any
+
 from oomsayer.cli.scorecard import scorecards, table
 
 HIT = {
@@ -20,7 +22,7 @@ CARD = {
 
 
 def test_a_line_a_node_then_the_kills_newest_first() -> None:
-    forecasts = [
+    forecasts: list[dict[str, Any]] = [
         {"metadata": {"name": "node2"}, "status": {"scorecard": CARD}},
         {"metadata": {"name": "node1"}},
     ]

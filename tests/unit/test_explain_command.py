@@ -32,8 +32,16 @@ def explain(*args: str | Path, stdin: bytes | int = b"") -> subprocess.Completed
     # -S: nothing but the standard library is at hand.
     command = [sys.executable, "-S", "-m", "oomsayer", "explain", *map(str, args)]
     environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
-    given = {"input": stdin} if isinstance(stdin, bytes) else {"stdin": stdin}
-    return subprocess.run(command, env=environment, capture_output=True, timeout=60, check=False, **given)
+    text, descriptor = (stdin, None) if isinstance(stdin, bytes) else (None, stdin)
+    return subprocess.run(
+        command,
+        env=environment,
+        input=text,
+        stdin=descriptor,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
 
 
 def test_json_is_one_object_with_the_promised_fields(tmp_path: Path) -> None:

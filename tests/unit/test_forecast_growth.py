@@ -68,7 +68,11 @@ def test_a_sawtooth_does_not_grow_however_steep_its_teeth(period: int) -> None:
 
 def test_demand_below_zero_is_like_any_other() -> None:
     """Where swap would take more than there is."""
-    above, below = (of(lambda t, base=base: base + (t % 20) * 5, 115, every=1) for base in (10, -8000))
+
+    def tooth(t: float) -> float:
+        return (t % 20) * 5
+
+    above, below = of(lambda t: 10 + tooth(t), 115, every=1), of(lambda t: tooth(t) - 8000, 115, every=1)
     assert (above.returns, above.middle) == (below.returns, below.middle)
 
 

@@ -37,9 +37,12 @@ def test_an_interrupted_build_does_not_count() -> None:
         out.write_text("half")
         raise KeyboardInterrupt
 
+    def finished(out: Path) -> None:
+        out.write_text("whole")
+
     with pytest.raises(KeyboardInterrupt):
         cache.artifact("thing", "k1", interrupted)
-    assert cache.artifact("thing", "k1", lambda out: out.write_text("whole") and None).read_text() == "whole"
+    assert cache.artifact("thing", "k1", finished).read_text() == "whole"
 
 
 def test_a_half_made_directory_is_cleared_before_the_next_try() -> None:

@@ -18,7 +18,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 def unpack(archive: bytes) -> dict[str, tuple[int, bytes]]:
     """Mode and content by name, as the kernel's unpacker walks it; booting a guest is the real proof."""
-    found = {}
+    found: dict[str, tuple[int, bytes]] = {}
     at = 0
     while True:
         assert archive[at : at + 6] == b"070701"

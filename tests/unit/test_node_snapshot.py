@@ -297,8 +297,8 @@ LOCAL = "low 0\nhigh 0\nmax 12\noom 3\noom_kill 0\noom_group_kill 0\nsock_thrott
 def test_limits_are_counted_where_they_are_and_kills_with_those_below(
     machine: Machine, files: dict[str, str], expected: MemcgEvents | None
 ) -> None:
-    machine.cgroup("/box", max="1048576", **files)
-    machine.cgroup("/free", **files)
+    machine.cgroup("/box", max="1048576", more=files)
+    machine.cgroup("/free", more=files)
     memcgs = machine.read().memcgs
     assert memcgs["/box"].events == expected
     assert memcgs["/free"].events is None

@@ -20,17 +20,19 @@ EXAMPLES = int(os.environ.get("OOMSAYER_FUZZ_EXAMPLES", "100"))
 """How far to search: 100000 takes long."""
 pytestmark = pytest.mark.timeout(120 + EXAMPLES // 5)
 """Seconds: as long as any other test, and a fifth of one for each example, on a busy machine."""
+ROWS = (Row(100, "big", 90_000), Row(200, "small", 400, adj=500))
 SAMPLES = [
-    Text(
-        (Row(100, "big", 90_000), Row(200, "small", 400, adj=500)), (100,), style=style, kernel=kernel, **more
-    )
+    sample
     for style, kernel in (
         ("3.10", "3.10.0-1160.el7"),
         ("4.8", "4.9.1"),
         ("4.19", "4.19.0"),
         ("6.8", "6.12.1"),
     )
-    for more in ({}, {"memcg": CONTAINER_PATH, "group": CONTAINER_PATH})
+    for sample in (
+        Text(ROWS, (100,), style=style, kernel=kernel),
+        Text(ROWS, (100,), style=style, kernel=kernel, memcg=CONTAINER_PATH, group=CONTAINER_PATH),
+    )
 ]
 LINES = sorted({line.encode() for sample in SAMPLES for line in sample.lines()})
 PREFIXES = (
