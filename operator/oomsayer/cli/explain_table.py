@@ -89,14 +89,21 @@ def _nobody(explanation: Explanation, place: str) -> str:
         return f"The kernel panicked because {place} and {harmless(report.panicked)}."
     if report.no_killable:
         if _deadlocked(explanation):
-            return f"The kernel panicked because {place} and no process could be killed."
-        return f"Nobody was killed although {place}: no process could be."
+            nobody = f"The kernel panicked because {place} and no process could be killed."
+        else:
+            nobody = f"Nobody was killed although {place}: no process could be."
+        return nobody if explanation.agrees is not False else f"{nobody} {_why(explanation)}"
     if report.exiting:
         pid, comm = report.exiting
         chosen = f"{harmless(comm)} (pid {pid}) was chosen because {place}, and was already exiting"
         return f"{chosen}. {_why(explanation)}"
-    asked = "" if report.header is None else f" when {harmless(report.header)} asked for memory"
-    return f"Memory ran out{asked}: {place}. The report does not say who was killed."
+    if report.chosen:
+        pid, comm, _ = report.chosen
+        either = "whether it was killed, or a child in its place"
+        return f"{harmless(comm)} (pid {pid}) was chosen because {place}. The report does not say {either}."
+    asked = f" when {harmless(report.header)} asked for memory" if report.header else ""
+    where = "" if explanation.kind is None else f": {place}"
+    return f"Memory ran out{asked}{where}. The report does not say who was killed."
 
 
 def _deadlocked(explanation: Explanation) -> bool:
@@ -155,7 +162,8 @@ def _facts(explanation: Explanation) -> Iterator[str]:
     if total is not None:
         step = total // 1000
         page = explanation.page_size
-        weight = f"1 of oom_score_adj weighs {step} pages ({binary(step * page)})"
+        pages = "page" if step == 1 else "pages"
+        weight = f"1 of oom_score_adj weighs {step} {pages} ({binary(step * page)})"
         yield f"Totalpages: {total} ({binary(total * page)}), so {weight}"
     elif explanation.candidates:
         yield "Totalpages: not known"
@@ -168,7 +176,7 @@ def _fitting(path: str) -> str:
 def _ranking(explanation: Explanation) -> Iterator[str]:
     if not explanation.candidates:
         return
-    dead = {pid for pid, _ in explanation.killed}
+    dead = {explanation.report.leader(pid) for pid, _ in explanation.killed}
     shown = [
         candidate
         for place, candidate in enumerate(explanation.candidates)
@@ -237,9 +245,11 @@ def _changes(explanation: Explanation) -> Iterator[str]:
         return
     yield "WHAT WOULD HAVE CHANGED IT"
     if spared:
-        yield f"  {_who(victim)} behind {_who(change.runner_up)}: with {', or '.join(spared)}"
+        yield from _wrapped(
+            f"{_who(victim)} behind {_who(change.runner_up)}: with {', or '.join(spared)}", "  "
+        )
     if instead:
-        yield f"  {_who(follower)} in its place: with {', or '.join(instead)}"
+        yield from _wrapped(f"{_who(follower)} in its place: with {', or '.join(instead)}", "  ")
 
 
 def _ways(adj: int | None, bound: str, amount: int | None, more: str, candidate: Ranked) -> Iterator[str]:

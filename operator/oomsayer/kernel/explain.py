@@ -177,6 +177,14 @@ def _because(
     if actual is None or predicted is None:
         return UNDETERMINED
     chosen = report.chosen[0] if report.chosen else actual
+    if (
+        report.row_of(chosen) is None
+        and report.chosen
+        and report.killed[:1]
+        and report.killed[0].comm == report.chosen[1]
+    ):
+        # A thread was chosen, and its process is the one that died.
+        chosen = actual
     if predicted.is_process(chosen):
         return (
             f"child sacrificed: {predicted.row.comm} ({chosen}) was chosen as predicted, and one of its "
@@ -293,7 +301,7 @@ def _drift(report: OomReport, taken: Ranked) -> int:
 
 def _next(report: OomReport, ranked: Sequence[Ranked], reading: Reading) -> Ranked | None:
     """Who comes after those that died."""
-    dead = {pid for pid, _ in who_was_killed(report)}
+    dead = {report.leader(pid) for pid, _ in who_was_killed(report)}
     if not dead:
         return None
     return winner([c for c in ranked if not {c.row.pid, c.row.tgid} & dead], reading)

@@ -11,6 +11,11 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+_ESCAPED_END = r"(?:\\r)?\\n$"
+"""The end of a line as consoles of Google's machines log it: two characters for each of its own."""
+_STAMP = r"(?=\[ *\d{1,7}\.\d{6}\] )"
+_RUN_TOGETHER_FROM = 512
+"""Characters of a line from which on it may be several, whose line feeds were lost in a paste."""
 _MOST_PREFIXES = 10
 _DEEPEST_JSON = 4
 
@@ -105,7 +110,9 @@ def log_lines(raw: str) -> Iterator[LogLine]:
     line = raw.strip("\r\n\x00\ufeff")
     if "\x1b" in line:
         line = re.sub(_ANSI, "", line)
-    yield from _unwrapped(line, "", None, 0)
+    lines = re.split(_STAMP, line) if len(line) > _RUN_TOGETHER_FROM and re.match(_STAMP, line) else [line]
+    for each in lines:
+        yield from _unwrapped(each, "", None, 0)
 
 
 def _unwrapped(line: str, source: str, seconds: float | None, depth: int) -> Iterator[LogLine]:
@@ -121,7 +128,8 @@ def _unwrapped(line: str, source: str, seconds: float | None, depth: int) -> Ite
     inner = f"json {host}" if host or not peeled.source else peeled.source
     lines = message.splitlines() or [""]
     for part in lines:
-        yield from _unwrapped(part, inner, uptime if uptime is not None else peeled.seconds, depth + 1)
+        text = re.sub(_ESCAPED_END, "", part)
+        yield from _unwrapped(text, inner, uptime if uptime is not None else peeled.seconds, depth + 1)
 
 
 def _peeled(line: str, source: str, seconds: float | None) -> LogLine:

@@ -8,6 +8,7 @@ anywhere, and a piece of a report at either end may hold neither: there every li
 from collections import deque
 from collections.abc import Iterable, Iterator
 
+from oomsayer.kernel.quotedprintable import decoded
 from oomsayer.kernel.report import OomReport
 from oomsayer.kernel.report.reader import OomReportReader
 from oomsayer.kernel.report.source import MOST_BYTES_A_LINE
@@ -24,7 +25,7 @@ _MOST_TRIES = 64
 def oom_reports(blocks: Iterable[bytes]) -> Iterator[OomReport]:
     """Every report in a log, each as soon as it is over, in order of their ends."""
     scan = _Scan()
-    for block in blocks:
+    for block in decoded(blocks):
         scan.block(block)
         yield from scan.reader.take()
     scan.end()

@@ -23,6 +23,9 @@ mm/memcontrol.c, show_free_areas() in mm/show_mem.c; 3.10 to 7.1.
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+PAGE_SIZES_KB = (4, 8, 16, 64, 256)
+LAST_OF_OLD = (3, 6)
+"""The last release whose reports have forms of old: a table without page tables, oom_adj."""
 MOST_ROWS = 50_000
 """How many rows of one table are kept; Linux's own default for the number of processes is 32,768."""
 
@@ -101,6 +104,7 @@ class OomReport:
         cpu: number of the CPU that printed it.
         cpuset, mems_allowed, nodemask: of the allocating task, up to 4.20 from the header.
         columns: names of the table's columns between pid and name, empty without the table's header.
+        pgtables_in_pages: the table counts page tables in pages, not in bytes.
         rows: by first column.
         rows_dropped: rows beyond MOST_ROWS, or broken.
         wide_pid: the table's header is the one of 4.19 and later.
@@ -119,6 +123,7 @@ class OomReport:
         ram_pages, reserved_pages, swap_total_kb: of the machine.
         node_present_kb: by NUMA node, from the zones.
         exiting: pid and comm of the chosen one that was already exiting.
+        reaped: pid and comm of a candidate whose memory was taken: killed, whether or not a line says so.
         no_killable: the kernel found nobody.
         panicked: why it panicked, None where it did not.
         since, until: kernel releases between which the format lies.
@@ -139,6 +144,7 @@ class OomReport:
     nodemask: str | None = None
     columns: tuple[str, ...] = ()
     rows: dict[int, TaskRow] = field(default_factory=dict)
+    pgtables_in_pages: bool = False
     rows_dropped: int = 0
     wide_pid: bool | None = None
     summary: Summary | None = None
@@ -161,6 +167,7 @@ class OomReport:
     swap_total_kb: int | None = None
     node_present_kb: dict[int, int] = field(default_factory=dict)
     exiting: tuple[int, str] | None = None
+    reaped: tuple[int, str] | None = None
     no_killable: bool = False
     panicked: str | None = None
     since: tuple[int, int] = (3, 0)
@@ -174,6 +181,22 @@ class OomReport:
     def ended(self) -> bool:
         """Whether the kernel's decision was seen."""
         return bool(self.killed or self.exiting or self.no_killable or self.panicked)
+
+    def leader(self, pid: int) -> int:
+        """The process in the table that a pid is a thread of; the pid itself where none is known.
+
+        Kernels up to 4.x choose threads in a memory cgroup, and their lines name them: it is the one process
+        of the table with the same address space.
+        """
+        killed = next((killed for killed in self.killed if killed.pid == pid), None)
+        if self.chosen is None or killed is None or not killed.total_vm_kb or self.row_of(pid) is not None:
+            return pid
+        same = [
+            row.tgid
+            for row in self.rows.values()
+            if row.total_vm and killed.total_vm_kb in {row.total_vm * size for size in PAGE_SIZES_KB}
+        ]
+        return same[0] if len(same) == 1 else pid
 
     def row_of(self, pid: int) -> TaskRow | None:
         """The row of a process, by the thread that was printed or by the process."""

@@ -74,8 +74,7 @@ class Reading(NamedTuple):
 
 def candidates(report: OomReport, page_size: int) -> list[Ranked]:
     """The table in its own order, without points."""
-    in_bytes = not any(name in report.columns for name in ("nr_ptes", "nr_pmds"))
-    unit = 1 if in_bytes else page_size
+    unit = page_size if _counts_pages(report, page_size) else 1
     taken = victim_pid(report)
     before, now = report.killed_before, {taken, *(killed.pid for killed in report.killed)}
     rows = []
@@ -89,6 +88,13 @@ def candidates(report: OomReport, page_size: int) -> list[Ranked]:
         )
         rows.append(_new_ranked((row, task, None, not unkillable(task), order)))
     return rows
+
+
+def _counts_pages(report: OomReport, page_size: int) -> bool:
+    """Whether page tables are in pages: without a table's header, where they are no whole pages in bytes."""
+    if report.columns:
+        return report.pgtables_in_pages
+    return report.pgtables_in_pages or any(row.pgtables % page_size for row in report.rows.values())
 
 
 def rank(table: Iterable[Ranked], reading: Reading) -> list[Ranked]:

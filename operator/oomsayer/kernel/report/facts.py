@@ -10,13 +10,12 @@ from typing import NamedTuple
 from oomsayer.kernel import nodelist
 from oomsayer.kernel.domain import DomainKind, constrained_alloc, mem_cgroup_get_max
 from oomsayer.kernel.era import ERAS, Era, detect, era_named, release_version
-from oomsayer.kernel.report import Limit, OomReport
+from oomsayer.kernel.report import PAGE_SIZES_KB, Limit, OomReport
 from oomsayer.kernel.snapshot import ROOT, Memcg, Memory, Sysctls
 
 ENDLESS = 2**50
 """Pages that stand for any amount of swap."""
 _USUAL_PAGE = 4096
-_KNOWN_PAGES_KB = (4, 8, 16, 64, 256)
 _LONG_MAX = 2**63 - 1
 _OLDEST_RULES = (3, 7)
 _SUMMARY_SINCE = (5, 0)
@@ -63,9 +62,12 @@ class Missing:
             self.part(f"task table: {report.rows_dropped} rows beyond the first {len(report.rows)}")
         chosen = report.summary or report.chosen
         if not report.ended:
-            self.part("kill: no line says who was killed")
+            told = who_was_killed(report)
+            self.part("kill: the line Killed process" if told else "kill: no line says who was killed")
         elif report.killed and report.columns and not chosen and report.since >= _SUMMARY_SINCE:
             self.part("summary: the line oom-kill:constraint=...")
+        if report.summary is not None and report.summary.pid is None:
+            self.part("summary: the end of the line oom-kill:constraint=..., which was cut")
         if report.rows and report.killed and report.row_of(_first(report)) is None:
             self.part("task table: no row of the killed process, so it was cut")
 
@@ -85,11 +87,11 @@ class Missing:
 
 
 def _first(report: OomReport) -> int:
-    return report.killed[0].pid
+    return report.leader(report.killed[0].pid)
 
 
 def who_was_killed(report: OomReport) -> tuple[tuple[int, str], ...]:
-    """Who died: the kernel's lines, or whom its summary names where those are missing."""
+    """Who died: the kernel's lines; where those are missing, whom its summary or its reaper names."""
     if report.killed:
         return tuple((killed.pid, killed.comm) for killed in report.killed)
     if report.exiting or report.panicked or report.no_killable:
@@ -97,14 +99,14 @@ def who_was_killed(report: OomReport) -> tuple[tuple[int, str], ...]:
     summary = report.summary
     if summary and summary.pid is not None:
         return ((summary.pid, summary.comm or ""),)
-    return ()
+    return (report.reaped,) if report.reaped else ()
 
 
 def victim_pid(report: OomReport) -> int | None:
-    """The pid of the kernel's victim."""
+    """The pid of the kernel's victim, in the table the process of a thread that was printed."""
     killed = who_was_killed(report)
     if killed:
-        return killed[0][0]
+        return report.leader(killed[0][0])
     if report.exiting:
         return report.exiting[0]
     return None
@@ -113,16 +115,16 @@ def victim_pid(report: OomReport) -> int | None:
 def page_size_of(report: OomReport, missing: Missing) -> int:
     """From figures printed both in pages and in kB, from the free lists, from an unlimited counter."""
     for killed in report.killed:
-        row = report.row_of(killed.pid)
+        row = report.row_of(report.leader(killed.pid))
         if row and row.total_vm and killed.total_vm_kb:
             ratio = killed.total_vm_kb / row.total_vm
-            for size in _KNOWN_PAGES_KB:
+            for size in PAGE_SIZES_KB:
                 if abs(ratio - size) < size * 0.1:
                     return size * 1024
-    if report.buddy_kb in _KNOWN_PAGES_KB:
+    if report.buddy_kb in PAGE_SIZES_KB:
         return report.buddy_kb * 1024
     if report.unlimited_kb is not None:
-        for size in _KNOWN_PAGES_KB[1:]:
+        for size in PAGE_SIZES_KB[1:]:
             if report.unlimited_kb == _LONG_MAX // (size * 1024) * size:
                 return size * 1024
         return _USUAL_PAGE

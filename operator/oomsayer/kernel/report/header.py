@@ -3,16 +3,17 @@
 import re
 
 from oomsayer.kernel.logline import LogLine
-from oomsayer.kernel.report import OomReport
+from oomsayer.kernel.report import LAST_OF_OLD, OomReport
 from oomsayer.kernel.report.source import Source
 
 _HEADER = (
     r"^(?P<comm>.*?) invoked oom-killer"
     r"(?:: gfp_mask=0x[0-9a-f]+(?:\([^)]*\))?)?(?:, nodemask=(?P<nodemask>\(null\)|[\d,-]*))?"
-    r"(?:,\s+order=(?P<order>-?\d{1,4}))?(?:, oom_score_adj=(?P<adj>-?\d{1,5}))?"
+    r".*?(?:\border=(?P<order>-?\d{1,4})|$)"
 )
-_BEFORE_COMM = r"^.*(?:kernel: | - - - |\[ *\d{1,12}\.\d{1,9}\] ?)"
+_BEFORE_COMM = r"^.*(?:kernel: | - - - |\d\.\d{1,9}s?\](?:\[[^\]]*\])* ?)"
 """The end of a prefix that no form of logging known here has: of grep in several files, of other tools."""
+_OF_OLD = r" invoked oom-killer.*\boom_adj=-?\d"
 _CPUSET = r" cpuset=(?P<cpuset>.*) mems_allowed=(?P<mems>[\d,-]*)\s*$"
 
 
@@ -34,6 +35,8 @@ def read_header(source: Source, line: LogLine) -> bool:
     report.header, report.order = comm, order
     report.sysrq = report.order == -1
     report.nodemask = match["nodemask"]
+    if re.search(_OF_OLD, line.text):
+        report.until = min(report.until, LAST_OF_OLD)
     return True
 
 

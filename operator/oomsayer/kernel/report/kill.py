@@ -3,7 +3,7 @@
 import re
 
 from oomsayer.kernel.logline import LogLine
-from oomsayer.kernel.report import Killed, OomReport
+from oomsayer.kernel.report import LAST_OF_OLD, Killed, OomReport
 from oomsayer.kernel.report.source import Source
 
 _MOST_KILLED = 10_000
@@ -11,8 +11,8 @@ _LONGEST_REASON = 60
 CHOSEN = r"Kill process (\d{1,10}) \((.{0,64})\) score (\d{1,20}) or sacrifice child"
 _SHARING = r"Kill process (\d{1,10}) \((.{0,64})\) sharing same memory"
 _SIZES = (
-    r"total-vm:(?P<vm>\d{1,18})kB, anon-rss:(?P<anon>\d{1,18})kB, file-rss:(?P<file>\d{1,18})kB"
-    r"(?:, shmem-rss:(?P<shmem>\d{1,18})kB)?"
+    r"total-vm:(?P<vm>\d{1,18})kB(?:, anon-rss:(?P<anon>\d{1,18})kB, file-rss:(?P<file>\d{1,18})kB"
+    r"(?:, shmem-rss:(?P<shmem>\d{1,18})kB)?)?"
 )
 KILLED = (
     r"Killed process (?P<pid>\d{1,10})(?:, UID:? ?\d+,?)? \((?P<comm>.{0,64})\)(?:,? UID:? \d{1,10},?)?"
@@ -22,8 +22,11 @@ _REASON = r"of [mM]emory(?: \(\w+\))?: $"
 GROUP = r"Tasks in (/.*) are going to be killed due to memory\.oom\.group set"
 _EXITING = r"OOM victim (\d{1,10}) \((.{0,64})\) is already exiting"
 _NO_KILLABLE = r"(?i)no killable process"
-_DEADLOCKED = "System is deadlocked on memory"
-"""The panic that follows in an OOM of the machine, unless it was asked for by sysrq."""
+_DEADLOCKED = r"System is deadlocked on memory|not syncing: Out of memory and no killable"
+"""The panic that follows in an OOM of the machine, unless it was asked for by sysrq; its words up to 4.18."""
+_OF_OLD = r"Killed process \d{1,10}, UID"
+"""Up to 2.6.32 and what was made of it."""
+_REAPED = r"oom_reaper: reaped process (\d{1,10}) \((.{0,64})\)"
 _PANIC = r"Out of memory:? (.*panic_on_oom is enabled)"
 
 
@@ -44,7 +47,7 @@ def read_chosen(source: Source, line: LogLine) -> bool:
     if report.chosen or report.ended:
         report = source.new(line)
     report.chosen = chosen
-    report.until = min(report.until, (5, 1))
+    report.until = min(report.until, (5, 0))
     _reason(report, line.text)
     return True
 
@@ -59,6 +62,8 @@ def read_killed(source: Source, line: LogLine) -> bool:
     if not _belongs(report, killed):
         report = source.new(line)
     _add_killed(report, killed)
+    if re.match(_OF_OLD, match[0]):
+        report.until = min(report.until, LAST_OF_OLD)
     if re.search(_REASON, line.text[max(match.start() - _LONGEST_REASON, 0) : match.start()]):
         report.killed_prefixed = True
         report.since = max(report.since, (5, 1))
@@ -89,11 +94,24 @@ def read_sizes(source: Source, line: LogLine) -> bool:
     return True
 
 
+def read_reaped(source: Source, line: LogLine) -> bool:
+    """The victim's memory is taken: `oom_reaper: reaped process 100 (java), now anon-rss:0kB, ...`."""
+    match = re.search(_REAPED, line.text)
+    report = source.report
+    if match is None or report is None:
+        return False
+    row = report.row_of(int(match[1]))
+    # An earlier victim's may come late, but that one is no candidate any more.
+    if row is not None and row.comm == match[2] and row.pid not in report.killed_before:
+        report.reaped = (int(match[1]), match[2])
+    return row is not None
+
+
 def read_end(source: Source, line: LogLine) -> bool:
     """It ends without a kill: the victim is exiting already, nobody can be killed, or a panic."""
     exiting = re.search(_EXITING, line.text)
     panic = re.search(_PANIC, line.text)
-    deadlocked = _DEADLOCKED in line.text
+    deadlocked = re.search(_DEADLOCKED, line.text) is not None
     if not exiting and not panic and not deadlocked and not re.search(_NO_KILLABLE, line.text):
         return False
     report = source.open(line)
@@ -115,7 +133,8 @@ def _sizes(match: re.Match[str]) -> tuple[int | None, int | None]:
     """Address space and resident memory in kB, where the line goes so far."""
     if not match["vm"]:
         return None, None
-    return int(match["vm"]), sum(int(match[kind] or 0) for kind in ("anon", "file", "shmem"))
+    rss = sum(int(match[kind] or 0) for kind in ("anon", "file", "shmem")) if match["anon"] else None
+    return int(match["vm"]), rss
 
 
 def _reason(report: OomReport, text: str) -> None:
@@ -140,7 +159,7 @@ def _met_again(report: OomReport, pid: int) -> bool:
     """Whether a process is found exiting while its group is walked, as the victim itself may be."""
     if report.oom_group is None:
         return False
-    return _told(report, pid) or report.row_of(pid) is not None
+    return _told(report, pid) or not report.rows or report.row_of(pid) is not None
 
 
 def _told(report: OomReport, pid: int) -> bool:

@@ -33,9 +33,14 @@ def read_cgroups(source: Source, line: LogLine) -> bool:
     report.memcg_words = True
     if task_in:
         report.task_memcg, report.oom_memcg = task_in["memcg"], task_in["domain"]
-    else:
-        report.oom_memcg = report.oom_memcg or match[1]
+    elif report.oom_memcg is None or _cut(report.oom_memcg, match[1]):
+        report.oom_memcg = match[1]
     return True
+
+
+def _cut(path: str, other: str) -> bool:
+    """Whether a path is another's begin, cut within a name as by a pager: a child's goes on with "/"."""
+    return other.startswith(path) and path[-1:] != "/" and other[len(path) :][:1] not in ("", "/")
 
 
 def read_counter(source: Source, line: LogLine) -> bool:

@@ -20,6 +20,7 @@ from oomsayer.kernel.report.kill import (
     read_end,
     read_group,
     read_killed,
+    read_reaped,
     read_sizes,
 )
 from oomsayer.kernel.report.memory import COUNTER, read_cgroups, read_counter, read_machine, read_trace
@@ -60,8 +61,9 @@ _WHEN_WHOLE: tuple[tuple[Callable[[str], object], _LineReader], ...] = (
 
 _READERS: tuple[tuple[str, _LineReader], ...] = (
     ("invoked oom-killer", read_header),
-    ("oom-kill:", read_summary),
+    ("kill:constraint=", read_summary),
     ("Killed process", read_killed),
+    ("memory: Killed", read_killed),
     ("total-vm:", read_sizes),
     ("Kill process", read_chosen),
     ("Tasks in", read_group),
@@ -71,6 +73,7 @@ _READERS: tuple[tuple[str, _LineReader], ...] = (
     ("reached of cgroup", read_cgroups),
     ("killed as a result", read_cgroups),
     ("Not tainted", read_release),
+    ("Comm: ", read_release),
     ("Tainted: ", read_release),
     ("Linux version", read_release),
     ("mems_allowed=", read_cpuset),
@@ -83,6 +86,7 @@ _READERS: tuple[tuple[str, _LineReader], ...] = (
     ("pages reserved", read_machine),
     ("k swap on", read_machine),
     ("Mem-Info", read_machine),
+    ("oom_reaper: reaped", read_reaped),
     ("OOM victim", read_end),
     ("killable", read_end),
     ("deadlocked on", read_end),
@@ -261,7 +265,11 @@ class OomReportReader:
         if not line.source:
             return self._current
         source = self._sources.get(line.source)
-        if source is None:
+        begun = self._current.report
+        if source is None and len(self._sources) == 1 and begun is not None and not begun.ended:
+            # Nobody but this writer has written: it was its first line that lacked the prefix.
+            source = self._sources[line.source] = self._current
+        elif source is None:
             source = self._sources[line.source] = Source(self._finished)
             if len(self._sources) > _MOST_SOURCES:
                 self._sources.popitem(last=False)[1].finish()

@@ -3,7 +3,7 @@
 import re
 
 from oomsayer.kernel.logline import LogLine
-from oomsayer.kernel.report import OomReport
+from oomsayer.kernel.report import LAST_OF_OLD, OomReport
 from oomsayer.kernel.report.source import Source
 
 RELEASE = r"(?:Not tainted|Tainted:[^#]*?)\s+(\d{1,3}\.\d{1,4}\S*)\s*(?:#|$)"
@@ -58,15 +58,18 @@ def read_features(source: Source, line: LogLine) -> bool:
     return False
 
 
-def date_by_columns(report: OomReport) -> None:
-    """Narrow down the releases whose table has these columns."""
+def date_by_columns(report: OomReport, columns: tuple[str, ...]) -> None:
+    """Narrow down the releases whose table has these columns, told or sure by their number."""
     spans: dict[str, tuple[tuple[int, int], tuple[int, int]]] = {
         "nr_pmds": ((4, 0), (4, 14)),
         "pgtables_bytes": ((4, 15), (4, 18)),
         "nr_ptes": ((3, 7), (4, 0)),
     }
-    since, until = next((span for name, span in spans.items() if name in report.columns), ((3, 0), (3, 6)))
-    if "rss_anon" in report.columns:
+    report.pgtables_in_pages = "nr_ptes" in columns or "nr_pmds" in columns
+    if not report.columns and "rss_anon" not in columns and "nr_pmds" not in columns:
+        return
+    since, until = next((span for name, span in spans.items() if name in columns), ((3, 0), LAST_OF_OLD))
+    if "rss_anon" in columns:
         since, until = (6, 8), report.until
     elif report.wide_pid or report.since >= _TABLE_HEADED_SINCE:
         since, until = _TABLE_HEADED_SINCE, report.until

@@ -6,7 +6,9 @@ from functools import partial
 from oomsayer.kernel.report import TaskRow
 
 ANY_ROW = rb"(?s)\[\s*(\d{1,10})\]((?:\s+-?\d{1,20}){7,12})\s(.*)$"
-ROW_START = rb"\[\s*\d{1,10}\](?:\s+-?\d{1,20}){2,12}\s*$"
+ROW_START = rb"\[\s*\d{1,10}\](?:\s+-?\d{1,20}){1,12}\s*$"
+SURE_START = rb"\[\s*\d{1,10}\](?:\s+-?\d{1,20}){4,12}\s*$"
+"""Of a row that no table's header goes before."""
 NUMBERS = rb"\[\s*\d{1,10}\]\s+-?\d"
 """How a row begins."""
 _ROW_COLUMNS = ("tgid", "uid", "oom_score_adj", "rss", "swapents", "total_vm")
@@ -49,7 +51,7 @@ class Table:
             (
                 values[0],
                 values[tgid],
-                values[uid] if uid else -1,
+                values[uid] % 2**32 if uid else -1,
                 (comm or b"").rstrip(b"\r\n").decode("utf-8", "backslashreplace"),
                 values[adj],
                 values[rss],

@@ -16,12 +16,16 @@ _MOST_NAMES = 1_000
 _PID_FRESH_SECONDS = 600
 """How long a pid that was killed is taken for the same process when a later table shows it."""
 BREAKABLE = (
-    r"oom-kill:constraint=|Tasks in(?: /|\s*$)|\[ *pid *\]|Killed process(?: \d{1,10} \([^)]{0,64}|\s*)$"
+    r"kill:constraint=|Tasks in(?: /|\s*$)|\[ *pid *\]|memory: Killed\s*$"
+    r"|Killed process(?: \d{1,10}(?: \([^)]{0,64})?)?\s*$"
     r"|Kill process \d{1,10} \(.{0,64}\)(?: score(?: \d{1,20}(?: or)?)?)?\s*$"
-    r"|: usage \d{1,20}kB,\s*$|Not tainted\s*$|Tainted: [A-Z ]{1,40}$"
+    r"|: usage \d{1,20}kB,\s*$|Comm: .{1,16} Not\s*$|Not tainted\s*$|Tainted: [A-Z ]{1,40}$"
 )
 """Long lines, which a console or a mail program may break in several."""
-WHOLE = r"oom-kill:constraint=|Tasks in /|Killed process|invoked oom-killer|\[ *pid *\]"
+WHOLE = (
+    r"kill:constraint=|Tasks in /|Kill(?:ed)? process|invoked oom-killer|\[ *pid *\]"
+    r"|\[\s*\d{1,10}\]\s+-?\d+\s+\d|killable process"
+)
 
 
 def joined(begun: str, text: str) -> tuple[str, str]:

@@ -6,7 +6,7 @@ from oomsayer.kernel.logline import LogLine
 from oomsayer.kernel.report import Summary
 from oomsayer.kernel.report.source import Source
 
-_SUMMARY = r"oom-kill:constraint=CONSTRAINT_(\w+)"
+_SUMMARY = r"kill:constraint=CONSTRAINT_(\w+)"
 _SUMMARY_END = r",pid=(\d{1,10}),uid=(\d{1,10})\s*$"
 _LONGEST_COMM = 15
 _LONGEST_ESCAPED_COMM = 60

@@ -4,10 +4,10 @@ import re
 
 from oomsayer.kernel.logline import LogLine
 from oomsayer.kernel.report.release import date_by_columns
-from oomsayer.kernel.report.row import ANY_ROW, ROW_START, Table
+from oomsayer.kernel.report.row import ANY_ROW, ROW_START, SURE_START, Table
 from oomsayer.kernel.report.source import WHOLE, Source, joined
 
-HEAD = r"\[ *pid *\]((?: +\w+)+) +name\s*$"
+HEAD = r"\[ *pid *\]((?: +[^\s\[\]]+)+) +name\s*$"
 _DEFAULT_COLUMNS = {
     7: ("uid", "tgid", "total_vm", "rss", "pgtables_bytes", "swapents", "oom_score_adj"),
     8: ("uid", "tgid", "total_vm", "rss", "nr_ptes", "nr_pmds", "swapents", "oom_score_adj"),
@@ -46,7 +46,7 @@ def read_columns(source: Source, line: LogLine) -> bool:
         report = source.new(line)
     report.columns, source.table = columns, table
     report.wide_pid = "[  pid  ]" in line.text
-    date_by_columns(report)
+    date_by_columns(report, columns)
     return True
 
 
@@ -61,25 +61,39 @@ def read_odd_row(source: Source, text: str) -> None:
         elif re.search(ROW_START, raw):
             source.keep(text)
         return
-    match = re.search(ANY_ROW, raw)
-    columns = _DEFAULT_COLUMNS.get(len(match[2].split())) if match else None
-    if columns is None or match is None:
+    columns = _columns_of(raw)
+    if columns is None:
+        if re.search(SURE_START, raw):
+            source.keep(text)
         return
     line = LogLine("", None, text)
     report = source.new(line) if report is not None and report.ended else source.open(line)
     source.table = Table(columns)
+    date_by_columns(report, columns)
     again = source.table.pattern.search(raw)
     if again:
         source.add_row(report, source.table.row(again))
 
 
+def _columns_of(raw: bytes) -> tuple[str, ...] | None:
+    """The columns of a row without a table's header, by their number; None for what is no row."""
+    match = re.search(ANY_ROW, raw)
+    return _DEFAULT_COLUMNS.get(len(match[2].split())) if match else None
+
+
 def unwrap_row(source: Source, begun: str, text: str) -> bool:
     """Join the rest of a row; a row without a name stands for itself when another follows."""
     report, table = source.report, source.table
-    if report is None or table is None:
-        return False
     other = re.search(WHOLE, text) or re.search(ANY_ROW, text.encode("utf-8", "surrogateescape"))
     ways = [begun] if other else joined(begun, text)
+    if not other and begun[-1:].isspace():
+        # Of a mail's line that flows on: the blank before the break is the only one.
+        ways = [f"{begun.rstrip()} {text}"]
+    if report is None or table is None or report.ended:
+        whole = [way for way in reversed(ways) if _columns_of(way.encode("utf-8", "surrogateescape"))]
+        if not other and whole:
+            read_odd_row(source, whole[0])
+        return bool(whole) and not other
     found = (table.pattern.search(way.encode("utf-8", "surrogateescape")) for way in ways)
     match = next(filter(None, found), None)
     if match is not None:

@@ -1,0 +1,60 @@
+"""A log in a mail as it was sent: quoted-printable breaks lines over 76 characters and writes "=3D" for "=".
+
+Source: RFC 2045, 6.7.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+
+_MOST_BYTES_A_LINE = 65_536
+_SIGN = b"=3D"
+"""In every line of such a mail that has a "=" of its own; a kernel prints no such thing."""
+_SOFT = rb"=[ \t]*\r?\n"
+_BROKEN = rb"(?m)^(?:[^\n]{66,75}|[^\n]*=0A)" + _SOFT
+"""A line that goes on in the next: it is as long as they get, or ends with a line feed of its own."""
+_LINE = rb"(?:(?:[^\n]{66,75}|[^\n]*=0A)" + _SOFT + rb")*[^\n]*\n?"
+_HARD_BLANK = b"\xc2\xa0"
+"""As browsers and mail programs put for the blanks of a table."""
+_ESCAPE = rb"=([0-9A-F]{2})"
+
+
+def decoded(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """The blocks with what is quoted-printable put right, and hard blanks; all else as it is.
+
+    A mail shows itself in the first block, so that other logs are not searched for its signs.
+    """
+    mail: bool | None = None
+    begun = b""
+    for block in blocks:
+        mail = _SIGN in block if mail is None else mail
+        data = begun + block
+        if mail and (begun or _SIGN in block):
+            end = _whole(data)
+            data, begun = re.sub(_LINE, _line, data[:end]), data[end:]
+        yield _with_blanks(data)
+    if begun:
+        yield _with_blanks(re.sub(_LINE, _line, begun))
+
+
+def _with_blanks(data: bytes) -> bytes:
+    # A byte is found faster than two.
+    return data.replace(_HARD_BLANK, b" ") if _HARD_BLANK[:1] in data else data
+
+
+def _whole(data: bytes) -> int:
+    """Where the last line ends that does not go on in what is not there yet."""
+    end = data.rfind(b"\n") + 1
+    while end and len(data) - end < _MOST_BYTES_A_LINE:
+        begin = data.rfind(b"\n", 0, end - 1) + 1
+        if not re.match(_BROKEN, data[begin:end]):
+            return end
+        end = begin
+    return end
+
+
+def _line(match: re.Match[bytes]) -> bytes:
+    line = match[0]
+    if _SIGN not in line and not re.match(_BROKEN, line):
+        return line
+    whole = re.sub(_SOFT + rb"(?=[\s\S])", b"", line)
+    return re.sub(_ESCAPE, lambda code: bytes([int(code[1], 16)]), whole)
