@@ -3,7 +3,7 @@ import random
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.unit.random_snapshots import random_snapshot
 
@@ -113,6 +113,7 @@ def test_verdicts_from_a_report_are_those_of_the_node(seed: int) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10_000), st.integers(SMALLEST_SIZE_LIMIT, 12_000))
+@example(1188, 2885)  # a reaper's cgroup with another's process far below it
 def test_a_bounded_report_is_small_and_true_in_all_that_it_says(seed: int, size_limit: int) -> None:
     snapshot = random_snapshot(seed, tasks=200)
     ready = reported(snapshot, size_limit)

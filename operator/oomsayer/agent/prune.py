@@ -10,7 +10,7 @@ full one; a test holds this on random snapshots.
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
-from oomsayer.kernel.hierarchy import dies_with_group
+from oomsayer.kernel.hierarchy import ancestors, dies_with_group
 from oomsayer.kernel.pidns import takes_its_cgroup, zap_pid_ns_processes
 from oomsayer.kernel.snapshot import ROOT, Memcg, Omitted, Snapshot, Task, parent_path
 from oomsayer.kernel.verdict import Verdict, verdicts
@@ -69,7 +69,7 @@ def _where_cgroup_and_namespace_differ(snapshot: Snapshot) -> set[int]:
     by_memcg: dict[str, list[Task]] = {}
     for task in snapshot.tasks:
         by_memcg.setdefault(task.memcg, []).append(task)
-    divided = {parent_path(path) for path in by_memcg}
+    divided = ancestors(by_memcg)
     namespaces = zap_pid_ns_processes(snapshot.tasks)
     for reaper in snapshot.tasks:
         if reaper.pid != reaper.reaper:

@@ -272,7 +272,7 @@ def _merge_upwards(hierarchy: Hierarchy, depth: int, spare: int) -> None:
     """
     shortlists, memcgs = hierarchy.shortlists, hierarchy.snapshot.memcgs
     of_group = 1 + spare
-    above_groups = _ancestors(memcg.path for memcg in memcgs.values() if memcg.oom_group)
+    above_groups = ancestors(memcg.path for memcg in memcgs.values() if memcg.oom_group)
     for path in sorted(memcgs, key=len, reverse=True):  # a path is longer than its parent's
         if memcgs[path].oom_group:
             keep = of_group
@@ -287,7 +287,8 @@ def _merge_upwards(hierarchy: Hierarchy, depth: int, spare: int) -> None:
                 above[adj] += entries
 
 
-def _ancestors(paths: Iterable[str]) -> set[str]:
+def ancestors(paths: Iterable[str]) -> set[str]:
+    """All cgroups above these, the root too."""
     found: set[str] = set()
     for path in paths:
         above = parent_path(path)
