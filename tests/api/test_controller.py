@@ -21,6 +21,34 @@ from tests.api.server import NAMESPACE, ROOT, ApiServer, Installation, Json, eve
 
 MI = 1 << 20
 _NUMBERS = count(1)
+NO_POD_CHANGES: tuple[Json, ...] = (
+    {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingAdmissionPolicy",
+        "metadata": {"name": "no-pod-changes"},
+        "spec": {
+            "failurePolicy": "Fail",
+            "matchConstraints": {
+                "resourceRules": [
+                    {
+                        "apiGroups": [""],
+                        "apiVersions": ["v1"],
+                        "resources": ["pods"],
+                        "operations": ["UPDATE"],
+                    }
+                ]
+            },
+            "validations": [{"expression": "false", "message": "every container must have limits"}],
+        },
+    },
+    {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": {"name": "no-pod-changes"},
+        "spec": {"policyName": "no-pod-changes", "validationActions": ["Deny"]},
+    },
+)
+"""As clusters have them that ask something of pods which older ones do not have."""
 
 
 @dataclass(frozen=True)
@@ -216,6 +244,13 @@ def node_status(uid: str, containers: tuple[Container, ...], free: int) -> Json:
     }
 
 
+def ready_of(server: ApiServer, node: str) -> str:
+    """The reason of a forecast's Ready condition, empty without."""
+    forecasts = [f for f in server.get("oomforecasts")["items"] if f["metadata"]["name"] == node]
+    conditions = [c for f in forecasts for c in (f.get("status") or {}).get("conditions", [])]
+    return next((c["reason"] for c in conditions if c["type"] == "Ready"), "")
+
+
 class Operator:
     """`oomsayer operator`, started and ended as a kubelet would."""
 
@@ -243,6 +278,12 @@ class Operator:
     @property
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
+
+    def peak_mebibytes(self) -> int:
+        """The most memory that it had resident."""
+        assert self._process is not None
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) // 1024
 
     def lead(self) -> None:
         """Start it, unless it runs, and wait until it leads."""
@@ -515,6 +556,65 @@ def test_a_deleted_report_empties_the_forecast(shop: Shop) -> None:
 
 
 @pytest.mark.usefixtures("operator")
+def test_a_report_deleted_while_nobody_watched_empties_the_forecast(operator: Operator, shop: Shop) -> None:
+    shop.report(redis=490)
+    eventually(lambda: any(risk["announced"] for risk in shop.risks()), "the risk is announced")
+    operator.terminate()
+    shop.server.kubectl("delete", "nodememoryreport", shop.node)
+    operator.lead()
+
+    eventually(lambda: shop.condition("Ready") == ("False", "ReportStale"), "Ready turns False", seconds=60)
+    assert (shop.risks(), shop.annotations()) == ([], {})
+
+
+def test_a_forecast_has_its_owner_though_the_first_report_was_of_no_use(shop: Shop) -> None:
+    shop.report(schemaVersion=2)
+    eventually(lambda: shop.condition("Ready")[0] == "False", "Ready turns False")
+    shop.report(redis=200)
+    eventually(lambda: shop.condition("Ready")[0] == "True", "Ready turns True")
+    (owner,) = shop.forecast()["metadata"]["ownerReferences"]
+    assert (owner["kind"], owner["uid"]) == ("Node", shop.node_uid)
+
+
+def test_a_risk_ends_where_pods_may_not_be_changed(installed: Installation, shop: Shop) -> None:
+    rights = installed.operator()
+    pod = f"/api/v1/namespaces/default/pods/{shop.pod}"
+    body = {"metadata": {"annotations": {"oomsayer.dev/oom-risk": "x"}}}
+    shop.server.apply(*NO_POD_CHANGES)
+    try:
+        eventually(lambda: "must have limits" in rights.patch_refused(pod, body), "pods cannot be changed")
+        shop.report(redis=490)
+        eventually(lambda: any(risk["announced"] for risk in shop.risks()), "the risk is announced")
+        shop.report(redis=100)
+        eventually(lambda: not shop.risks(), "the risk ends")
+        assert len(shop.events("OOMRiskEnded")) == 1
+    finally:
+        for part in NO_POD_CHANGES:
+            shop.server.kubectl("delete", part["kind"], part["metadata"]["name"])
+
+
+def test_a_hostile_report_is_refused_at_little_cost(
+    installed: Installation, operator: Operator, shop: Shop
+) -> None:
+    name = f"hostile-{shop.node}"
+    deep: list[Json] = [{"name": "", "inode": 1}]
+    deep += [
+        {"name": f"{level:x}", "parent": level, "inode": level + 2, "maxBytes": MI} for level in range(4000)
+    ]
+    status = node_status(shop.uid, (), 6000) | {"memcgs": deep, "tasks": []}
+    report = {
+        "apiVersion": "oomsayer.dev/v1alpha1",
+        "kind": "NodeMemoryReport",
+        "metadata": {"name": name},
+        "status": status,
+    }
+    installed.agent(name).kubectl("create", "-f", "-", stdin=json.dumps(report))
+
+    eventually(lambda: ready_of(shop.server, name) == "ReportInvalid", "the report is refused", seconds=60)
+    assert operator.get("/healthz") == "ok\n"
+    assert operator.peak_mebibytes() < 256
+
+
 def test_a_deleted_forecast_is_made_again(shop: Shop) -> None:
     shop.report(redis=200)
     eventually(lambda: bool(shop.next()), "a forecast")

@@ -47,3 +47,14 @@ def test_a_kubeconfig_that_does_not_load_is_named_with_the_cause_in_one_line(
         found("--kubeconfig", str(path))
     assert str(error.value).startswith(f"{path}: ")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.usefixtures("in_pod")
+def test_a_cluster_without_the_resource_is_no_cluster_without_forecasts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(config.kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none"))
+    reached = found()
+    monkeypatch.setattr(reached, "_ask", lambda _: None)
+    with pytest.raises(ClusterError, match="is oomsayer installed in this cluster"):
+        reached.forecasts()

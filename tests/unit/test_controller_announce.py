@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, cast
 
 import pytest
-from tests.unit.controller_node import NAMES, NOW, REDIS, UID, node, seen
+from tests.unit.controller_node import MI, NAMES, NOW, POD, REDIS, UID, node, seen
 
 from oomsayer.api.eviction import Eviction
 from oomsayer.api.forecast import OOMForecastStatus, Risk, Scorecard, ScoredKill
@@ -15,6 +16,7 @@ from oomsayer.api.vocabulary import EventReason
 from oomsayer.controller.announce import Announcement, Announcer, announced, due
 from oomsayer.controller.apiserver import ApiError, ApiServer
 from oomsayer.controller.events import OBJECT_BURST, Event, Subject
+from oomsayer.controller.eviction import NodeSide, eviction
 from oomsayer.controller.judged import Judged
 from oomsayer.controller.metrics import Metrics
 from oomsayer.controller.policy import Policies, policies
@@ -23,6 +25,8 @@ from oomsayer.controller.snapshot import Report
 from oomsayer.forecast.match import Outcome
 from oomsayer.forecast.prospect import Watched
 from oomsayer.kernel.observed import KillSource
+from oomsayer.kernel.snapshot import ROOT
+from oomsayer.kubelet.config import DEFAULTS
 
 NODE = node(redis=490)
 JUDGED = Judged(Report("n1", "u", NOW, NODE), NAMES, seen(NODE), Watched(), {}, NOW)
@@ -145,3 +149,19 @@ def test_beyond_the_budget_it_is_told_when_to_try_again() -> None:
     assert done.wait is not None
     assert done.status == STATUS
     assert done.counted(EventReason.RISK, "delayed") == 1
+
+
+def test_nothing_is_published_about_a_pod_of_an_excluded_namespace_nor_of_its_eviction() -> None:
+    used = {ROOT: 8000, POD: 300}
+    crowded = node(free=2000)
+    memcgs = {
+        path: replace(memcg, working_set_bytes=used[path] * MI) if path in used else memcg
+        for path, memcg in crowded.memcgs.items()
+    }
+    crowded = replace(crowded, memcgs=memcgs)
+    rules = policies({"quiet": OOMPolicySpec.model_validate({"namespaces": {"exclude": ["shop"]}})})
+    side = NodeSide(crowded, NAMES, DEFAULTS, seen(crowded))
+    status = OOMForecastStatus(node="n1", eviction=eviction(side, None, rules.for_node(), NOW))
+    here = Judged(Report("n1", "u", NOW, crowded), NAMES, seen(crowded), Watched(), {}, NOW)
+    assert list(due(status, (), here, ALL))
+    assert not list(due(status, (), here, rules))

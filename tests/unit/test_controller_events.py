@@ -80,6 +80,10 @@ def test_the_longest_name_of_an_object_leaves_room_for_the_events() -> None:
     assert len(event_name(OWN, EventReason.RISK, Subject("Pod", "p" * 253, "shop"))) <= 253
 
 
+def test_a_name_cut_at_a_hyphen_is_still_a_name() -> None:
+    assert "-." not in event_name(OWN, EventReason.RISK, Subject("Pod", f"{'p' * 229}-0", "shop"))
+
+
 def pod(name: str) -> Subject:
     return Subject("Pod", name, "shop")
 

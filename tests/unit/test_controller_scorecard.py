@@ -96,11 +96,38 @@ def test_what_is_scored(outcome: Outcome, field: str, right: str) -> None:
 def test_only_the_last_kills_are_kept_and_all_are_counted() -> None:
     card: Scorecard | None = None
     for number in range(MAX_LAST_KILLS + 4):
-        card = scored(reported(number), before=card)
+        card = scored(reported(number, at=NOW + timedelta(seconds=number)), before=card)
 
     assert card is not None
     assert card.kills == MAX_LAST_KILLS + 4
     assert [kill.id for kill in card.last] == [f"a-{n}" for n in range(4, MAX_LAST_KILLS + 4)]
+
+
+def test_kills_that_are_no_longer_among_the_last_are_not_counted_again() -> None:
+    moments = [NOW + timedelta(seconds=10 * n) for n in range(MAX_LAST_KILLS + 4)]
+    ids = [f"{n:064x}" for n in range(len(moments))]
+    uids = [f"{UID[:-2]}{n:02d}" for n in range(len(moments))]
+    pods = {
+        uid: Pod(
+            "jobs", f"job-{n}", uid, {ids[n]: "main"}, endings={ids[n]: Ending(137, "OOMKilled", moments[n])}
+        )
+        for n, uid in enumerate(uids)
+    }
+    kills = []
+    for n, uid in enumerate(uids):
+        path = f"/kubepods.slice/kubepods-pod{uid.replace('-', '_')}.slice/cri-containerd-{ids[n]}.scope"
+        kills.append(reported(n, at=moments[n], memcg=path, domain=path, foretold_memcg=path))
+    node = Subject("Node", "n1")
+    card: Scorecard | None = Scorecard(since=NOW - timedelta(hours=1))
+    for n in range(len(kills)):
+        told = kills[max(n + 1 - MAX_LAST_KILLS, 0) : n + 1]
+        card = score(card, told, (), Names(pods), node=node, now=moments[n])
+    for minutes in range(1, 5):
+        now = moments[-1] + timedelta(minutes=minutes)
+        card = score(card, kills[-MAX_LAST_KILLS:], (), Names(pods), node=node, now=now)
+
+    assert card is not None
+    assert (card.kills, card.unforeseen) == (len(kills), 0)
 
 
 def test_a_kill_has_the_names_of_its_pod_and_domain() -> None:

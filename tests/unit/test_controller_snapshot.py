@@ -141,3 +141,10 @@ def test_a_reason_of_a_newer_agent_still_means_that_it_can_not_be_killed() -> No
 
 def test_domains_that_were_left_out_are_a_gap() -> None:
     assert "3 cgroups with a limit" in read_report(obj(omittedDomains=3)).snapshot.gaps[-1]
+
+
+def test_cgroups_nested_without_end_are_refused_before_they_fill_memory() -> None:
+    memcgs: list[dict[str, object]] = [{"name": "", "inode": 1}]
+    memcgs += [{"name": "x" * 300, "parent": depth, "inode": depth + 2} for depth in range(4000)]
+    with pytest.raises(ReportError, match="more than 4096 characters"):
+        read_report(obj(memcgs=memcgs, tasks=[]))

@@ -41,8 +41,9 @@ def test_a_report_that_can_not_be_used_is_kept_with_the_reason() -> None:
         (NOW - timedelta(minutes=20), None, timedelta(minutes=20)),
         (NOW - timedelta(minutes=20), 400.0, timedelta(seconds=100)),
         (NOW + timedelta(minutes=20), None, timedelta()),
+        (NOW + timedelta(minutes=20), 400.0, timedelta(seconds=100)),
     ],
-    ids=["found in a list", "seen to change", "the API server's clock is ahead"],
+    ids=["found in a list", "seen to change", "the API server's clock is ahead", "ours was set back since"],
 )
 def test_the_age_of_a_report_is_none_of_the_nodes_clocks_business(
     written: datetime, arrived: float | None, age: timedelta

@@ -58,7 +58,10 @@ def _for_pod(here: Scene) -> list[Advice]:
 
 def _of_forecasts(reached: Cluster, namespace: str | None) -> list[Advice]:
     found: list[Advice] = []
-    for forecast in reached.forecasts():
+    forecasts = reached.forecasts()
+    if not forecasts:
+        raise ClusterError("no forecasts yet: is the operator running?")
+    for forecast in forecasts:
         found += OOMForecastStatus.model_validate(forecast.get("status") or {}).advice
     return [each for each in found if namespace is None or each.pod.startswith(f"{namespace}/")]
 

@@ -85,7 +85,11 @@ class Cluster:
                 GROUP, VERSION, FORECAST_PLURAL, _request_timeout=_TIMEOUT_SECONDS
             )
         )
-        items: list[Json] = (answer or {}).get("items", [])
+        if answer is None:
+            raise ClusterError(
+                f"there are no {FORECAST_PLURAL}.{GROUP}: is oomsayer installed in this cluster?"
+            )
+        items: list[Json] = answer.get("items", [])
         return items
 
     def pod(self, namespace: str, name: str) -> Json | None:

@@ -1,5 +1,6 @@
 """The annotations of pods at risk."""
 
+import logging
 from collections.abc import Iterable, Mapping
 
 from oomsayer.api.forecast import Risk
@@ -8,6 +9,8 @@ from oomsayer.controller.apiserver import ApiError, ApiServer
 from oomsayer.controller.events import pod_subject
 from oomsayer.controller.policy import Policies
 from oomsayer.controller.risk import Scope, rules_for, scope
+
+log = logging.getLogger(__name__)
 
 
 class Annotations:
@@ -55,8 +58,10 @@ class Annotations:
         try:
             await self._api.patch(f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}", body)
         except ApiError as error:
-            if not (error.not_found or error.another_object):
+            if not (error.not_found or error.another_object or (error.refused and not values)):
                 raise
+            if error.refused and not error.another_object:
+                log.warning("pod %s/%s keeps its annotations: %s", pod.namespace, pod.name, error)
         if values:
             self._written[pod.uid] = wanted
         else:

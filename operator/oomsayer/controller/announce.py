@@ -58,7 +58,7 @@ def due(
     """
     yield from _risks(current, judged, policies)
     if policies.for_node().events:
-        yield from _evictions(status, current, judged)
+        yield from _evictions(status, current, judged, policies)
     yield from _kills(status, judged, policies)
 
 
@@ -95,13 +95,16 @@ def _risks(current: Iterable[Risk], judged: Judged, policies: Policies) -> Itera
             yield Announcement(risk, event(risk, reason(risk), note, node=judged.node))
 
 
-def _evictions(status: OOMForecastStatus, current: Sequence[Risk], judged: Judged) -> Iterator[Announcement]:
+def _evictions(
+    status: OOMForecastStatus, current: Sequence[Risk], judged: Judged, policies: Policies
+) -> Iterator[Announcement]:
     said = status.eviction
     if said is None:
         return
     outlook = eviction.measured(said.signal, judged.outlooks)
     for finding in eviction.findings(said, current, outlook, judged.names):
-        if finding.why.value not in said.announced:
+        wanted = policies.for_pod(finding.pod.namespace).events
+        if wanted and finding.why.value not in said.announced:
             yield Announcement(
                 finding.why,
                 eviction_event(finding.pod, finding.why, finding.note, since=finding.since, node=judged.node),

@@ -59,6 +59,11 @@ class ApiError(Exception):
         return self.status == 422 and "metadata.uid" in str(self)  # noqa: PLR2004 - HTTP's own numbers
 
     @property
+    def refused(self) -> bool:
+        """Whether the API server will say no next time too: an admission policy's, or a missing right."""
+        return self.status in (403, 422)
+
+    @property
     def conflict(self) -> bool:
         """Whether somebody else changed the object in between."""
         return self.status == 409 and not self.already_exists  # noqa: PLR2004 - HTTP's own numbers
@@ -123,6 +128,16 @@ class ApiServer:
         """
         return await self._request("GET", path, params=params)
 
+    async def names(self, path: str) -> list[str]:
+        """The names of all objects in the collection at `path`; nothing else of them is read.
+
+        Raises:
+            ApiError: see there.
+        """
+        accept = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+        answer = await self._request("GET", path, accept=accept)
+        return [str(item["metadata"]["name"]) for item in answer.get("items") or ()]
+
     async def create(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Create an object in the collection at `path`.
 
@@ -161,17 +176,24 @@ class ApiServer:
         *,
         params: Mapping[str, str] | None = None,
         content_type: str = "application/json",
+        accept: str = "application/json",
     ) -> dict[str, Any]:
+        headers = {"Content-Type": content_type, "Accept": accept}
         try:
-            return await self._once(method, path, body, params, content_type)
+            return await self._once(method, path, body, params, headers)
         except ApiError as error:
             if error.status != 401:  # noqa: PLR2004 - HTTP's own numbers
                 raise
         self._read_at = 0.0
-        return await self._once(method, path, body, params, content_type)
+        return await self._once(method, path, body, params, headers)
 
     async def _once(
-        self, method: str, path: str, body: object | None, params: Mapping[str, str] | None, content_type: str
+        self,
+        method: str,
+        path: str,
+        body: object | None,
+        params: Mapping[str, str] | None,
+        headers: Mapping[str, str],
     ) -> dict[str, Any]:
         try:
             session, info = self._connect()
@@ -180,7 +202,7 @@ class ApiServer:
                 info.server.rstrip("/") + path,
                 json=body,
                 params=params,
-                headers={**info.as_http_headers(), "Content-Type": content_type},
+                headers={**info.as_http_headers(), **headers},
             ) as response:
                 answer = await _json(response)
                 if response.ok:
@@ -203,7 +225,7 @@ class ApiServer:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(ssl=info.as_ssl_context()),
                 timeout=_TIMEOUT,
-                headers={"User-Agent": f"oomsayer-operator/{__version__}", "Accept": "application/json"},
+                headers={"User-Agent": f"oomsayer-operator/{__version__}"},
             )
         return self._session, info
 

@@ -146,7 +146,7 @@ def kill_event(kill: ScoredKill, note: str, *, subject: Subject, node: Subject) 
 
 def _name(subject: Subject, *parts: str) -> str:
     digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
-    return f"{subject.name[:_NAME_CHARACTERS]}.{digest}"
+    return f"{subject.name[:_NAME_CHARACTERS].rstrip('-.')}.{digest}"
 
 
 @dataclass(slots=True)

@@ -92,8 +92,12 @@ class Leader:
                 await self._release()
 
     async def _attempt(self, started: float) -> None:
+        patience = RENEW_DEADLINE - RETRY_SECONDS
+        if self.leading:
+            # No answer must not make a leader of longer than the deadline: others may take over soon after.
+            patience = min(patience, max(self._renewed_at + RENEW_DEADLINE - started, 0.0))
         try:
-            async with asyncio.timeout(RENEW_DEADLINE - RETRY_SECONDS):
+            async with asyncio.timeout(patience):
                 held = await self._take()
         except (ApiError, TimeoutError) as error:
             if not isinstance(error, ApiError) or not error.conflict:

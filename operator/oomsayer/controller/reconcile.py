@@ -115,9 +115,9 @@ class Reconciler:
                 raise
 
     async def _newest(self, name: str) -> Seen | None:
-        """The report as the watch has shown it; one that looks stale is asked for once more."""
+        """The report as the watch has shown it; one that looks stale or is missing is asked for once more."""
         seen = self._state.reports.get(name)
-        if seen is None or seen.age(datetime.now(UTC), time.monotonic()) <= STALE_AFTER:
+        if seen is not None and seen.age(datetime.now(UTC), time.monotonic()) <= STALE_AFTER:
             return seen
         try:
             self._state.saw_report(await self._api.get(f"{_REPORTS}/{name}"), change=False)
@@ -173,7 +173,8 @@ class Reconciler:
         self, report: Report, before: OOMForecastStatus | None, now: datetime
     ) -> tuple[Judged, float | None]:
         """The verdicts with their names, and the seconds until names that are missing are asked for again."""
-        judged = forecast.judge(report.snapshot)
+        # A thread of its own: what an agent may report can take seconds, and the Lease does not wait.
+        judged = await asyncio.to_thread(forecast.judge, report.snapshot)
         card = before.scorecard if before else None
         wanted = (
             forecast.wanted(judged) | evictions.wanted(report.snapshot) | scorecard.wanted(card, report.kills)
@@ -185,7 +186,7 @@ class Reconciler:
         if self._history is not None:
             watched = self._history.extend(report.node, watched, rooms)
         coming = ahead.aged(prospects(report.snapshot, rooms, watched), age_seconds(report, now))
-        outlooks = forecast.outlooks(judged, names, coming, now)
+        outlooks = await asyncio.to_thread(forecast.outlooks, judged, names, coming, now)
         return Judged(report, names, outlooks, watched, coming, now), retry
 
     async def _take_back(
@@ -193,8 +194,9 @@ class Reconciler:
     ) -> bool:
         """Say that a risk has ended and clear its pod's annotations; whether that is done."""
         try:
-            if risk.announced and rules_for(risk, self._state.policies).events:
-                await self._announcer.write(announce.ending(risk, judged))
+            told = risk.announced and rules_for(risk, self._state.policies).events
+            if told and await self._announcer.write(announce.ending(risk, judged)):
+                return False  # its Event has to wait, and so its end
             if not any(other.pod_uid == risk.pod_uid for other in current):
                 await self._annotations.clear(risk)
         except ApiError as error:
@@ -314,7 +316,7 @@ def _unusable(
 
 
 def _node_uid(seen: Seen) -> str | None:
-    return seen.report.node_uid if isinstance(seen.report, Report) else None
+    return seen.node_uid
 
 
 def _soonest(*waits: float | None) -> float | None:

@@ -59,7 +59,13 @@ REASON_COUNTS = {
 def new_kills(before: Scorecard | None, reported: Iterable[ReportedKill]) -> list[ReportedKill]:
     """Those of a report that are not counted yet."""
     counted = {kill.id for kill in before.last} if before else set()
-    return [kill for kill in reported if kill.id not in counted]
+    forgotten = _forgotten(before.last if before else ())
+    return [kill for kill in reported if kill.id not in counted and not (forgotten and kill.at <= forgotten)]
+
+
+def _forgotten(last: Sequence[ScoredKill]) -> datetime | None:
+    """Up to when kills that were counted may not be among the last any more; None where all are."""
+    return min(kill.at for kill in last) if len(last) >= MAX_LAST_KILLS else None
 
 
 def wanted(before: Scorecard | None, reported: Iterable[ReportedKill]) -> set[Owner]:
@@ -108,7 +114,7 @@ def score(
     """
     card = before or Scorecard(since=now.replace(microsecond=0))
     fresh = [_scored(kill, warnings, names, node) for kill in new_kills(before, reported)]
-    since = max(card.since, now - timedelta(seconds=PAST_RISK_SECONDS))
+    since = max(card.since, now - timedelta(seconds=PAST_RISK_SECONDS), _forgotten(card.last) or card.since)
     fresh += _unseen((*card.last, *fresh), names, since, now)
     known = tuple(kill if kill.announced else _named(kill, names) for kill in card.last)
     counts = card.model_dump(include={"kills", "warned", *OUTCOME_COUNTS.values()})
@@ -126,7 +132,7 @@ def score(
             **counts,
             "right": f"{right}/{scored}" if scored else "",
             "miss_reasons": card.miss_reasons.model_copy(update=reasons),
-            "last": (*known, *fresh)[-MAX_LAST_KILLS:],
+            "last": tuple(sorted((*known, *fresh), key=lambda kill: kill.at))[-MAX_LAST_KILLS:],
         }
     )
 

@@ -39,6 +39,8 @@ from oomsayer.kernel.snapshot import (
 from oomsayer.kubelet.config import DEFAULTS, KubeletConfig, threshold_bytes
 
 _ERRORS_SHOWN = 3
+_LONGEST_PATH = 4096
+"""No cgroup has a longer one (PATH_MAX). Nested without end, all paths together would fill memory."""
 
 
 class ReportError(ValueError):
@@ -214,16 +216,19 @@ def _paths(memcgs: Sequence[ReportedMemcg]) -> list[str]:
     """The absolute path of every memcg, parents first."""
     if not memcgs or memcgs[0].parent is not None or memcgs[0].name:
         raise ReportError("status.memcgs[0] must be the root: no parent and an empty name")
-    paths = [ROOT]
+    paths, known = [ROOT], {ROOT}
     for index, memcg in enumerate(memcgs[1:], start=1):
         if memcg.parent is None or memcg.parent >= index:
             raise ReportError(
                 f"status.memcgs[{index}].parent is {memcg.parent}: parents come before children"
             )
-        paths.append(f"{paths[memcg.parent].rstrip('/')}/{memcg.name}")
-    if len(set(paths)) < len(paths):
-        twice = next(path for index, path in enumerate(paths) if path in paths[:index])
-        raise ReportError(f"status.memcgs lists {twice} twice")
+        path = f"{paths[memcg.parent].rstrip('/')}/{memcg.name}"
+        if len(path) > _LONGEST_PATH:
+            raise ReportError(f"status.memcgs[{index}] has a path of more than {_LONGEST_PATH} characters")
+        if path in known:
+            raise ReportError(f"status.memcgs lists {path} twice")
+        known.add(path)
+        paths.append(path)
     return paths
 
 

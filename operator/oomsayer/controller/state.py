@@ -25,19 +25,20 @@ class Seen:
             which made sampledAt, has no say in how old a report is.
         arrived: when it was seen to change, on the local monotonic clock; None for one that was there
             already when the watch began.
+        node_uid: of the Node that owns it, None without: known even where the rest can not be used.
     """
 
     report: Report | ReportError
     version: str
     written_at: datetime
     arrived: float | None
+    node_uid: str | None = None
 
     def age(self, now: datetime, clock: float) -> timedelta:
         """How long ago it was written, never below zero."""
-        ages = [now - self.written_at]
-        if self.arrived is not None:
-            ages.append(timedelta(seconds=clock - self.arrived))
-        return max(min(ages), timedelta())
+        # Seen to arrive, it needs neither wall clock: ours may have been set back.
+        age = now - self.written_at if self.arrived is None else timedelta(seconds=clock - self.arrived)
+        return max(age, timedelta())
 
 
 @dataclass(slots=True)
@@ -66,7 +67,7 @@ class State:
         except ReportError as error:
             report = error
         arrived = time.monotonic() if change else None
-        self.reports[name] = Seen(report, version, written_at(metadata), arrived)
+        self.reports[name] = Seen(report, version, written_at(metadata), arrived, node_uid(metadata))
         return True
 
     def lost_report(self, name: str) -> bool:
@@ -97,6 +98,12 @@ class State:
             return False
         self.policies = policies(self._specs)
         return True
+
+
+def node_uid(metadata: Mapping[str, Any]) -> str | None:
+    """UID of the Node that owns an object, None without."""
+    owners = metadata.get("ownerReferences") or ()
+    return next((str(owner["uid"]) for owner in owners if owner.get("kind") == "Node"), None)
 
 
 def written_at(metadata: Mapping[str, Any]) -> datetime:
