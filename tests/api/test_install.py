@@ -72,7 +72,7 @@ def test_the_operator_may_nothing_else(installed: Installation) -> None:
     operator = installed.operator()
     allowed = {
         "oomsayer.dev/nodememoryreports": "get list watch",
-        "oomsayer.dev/oomforecasts": "get create",
+        "oomsayer.dev/oomforecasts": "get list create",
         "oomsayer.dev/oompolicies": "list watch",
         "oomsayer.dev/oomforecasts/status": "patch",
         "oomsayer.dev/oompolicies/status": "patch",

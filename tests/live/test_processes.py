@@ -135,6 +135,7 @@ def test_an_exited_leader_counts_through_its_threads(actors: Start) -> None:
     task = task_of(actor.pid, shot)
     assert task.rss_pages >= 70 * MIB // shot.memory.page_size
     assert task.comm == "leader"
+    assert task.memcg == task_of(os.getpid(), shot).memcg
     scanner = Scanner()
     mismatches = self_check(scanner, looks=MANY_LOOKS).mismatches
     scanner.close()

@@ -66,13 +66,13 @@ def dying(snapshot: Snapshot, victim: Task, domain: Domain) -> set[int]:
         path = parent_path(path)
     dead = [victim]
     if group:
-        spared = (Unkillable.OOM_SKIP, Unkillable.INIT)
         dead += [
             t
             for t in snapshot.tasks
-            if within(t.memcg, group) and t.oom_score_adj != -1000 and t.unkillable not in spared
+            if within(t.memcg, group) and t.oom_score_adj != -1000 and t.unkillable is not Unkillable.INIT
         ]
-    pids = {o.pid for t in dead for o in snapshot.tasks if o.pid == t.pid or (t.mm and o.mm == t.mm)}
+    takes = [o for o in snapshot.tasks if not (snapshot.era.spares_sharers and o.oom_score_adj == -1000)]
+    pids = {t.pid for t in dead} | {o.pid for t in dead for o in takes if t.mm and o.mm == t.mm}
     return pids | {t.pid for t in snapshot.tasks if pids & set(reapers(snapshot, t))}
 
 
@@ -113,8 +113,9 @@ def cascade(snapshot: Snapshot, domain: Domain) -> Iterator[tuple[int, int, set[
 
 
 def second(snapshot: Snapshot, verdict: Verdict) -> tuple[int, int] | None:
-    """Whom the kernel would choose if the first victim, and only it, were not there."""
-    first = verdict.victim and verdict.victim.task.pid
+    """Whom the kernel would choose if the one that it chooses first, and only it, were not there."""
+    chosen_first = verdict.chosen or verdict.victim
+    first = chosen_first and chosen_first.task.pid
     others = [t for t in walk(snapshot, verdict.domain) if t.pid != first]
     chosen = choose(others, verdict.domain, snapshot.era)
     return chosen and (chosen[0].pid, chosen[1])
@@ -187,6 +188,16 @@ def test_equal_badness_is_reported_as_too_close() -> None:
     assert verdict.victim is not None
     assert (verdict.victim.task.pid, verdict.margin_pages) == (11, 0)
     assert verdict.confidence is Confidence.LOW
+
+
+def test_the_margin_is_that_of_the_parent_whose_child_dies() -> None:
+    parent, child, other = process(10, 500_000), replace(process(11, 3_000), parent=10), process(12, 400_000)
+    verdict = verdicts(replace(node(parent, child, other), era=ERAS[2]))[0]
+    assert verdict.chosen is not None
+    assert verdict.victim is not None
+    assert (verdict.chosen.task, verdict.victim.task) == (parent, child)
+    assert (verdict.margin_pages, verdict.confidence) == (100_000, Confidence.HIGH)
+    assert [reason for reason in verdict.assumptions if "p10 (pid 10) has the most badness" in reason]
 
 
 def test_the_only_candidate_is_dying_already() -> None:

@@ -105,6 +105,24 @@ def test_a_pods_limit_needs_one_on_every_container() -> None:
     assert pod_limit(burstable(init, limited)) == 3 * GI
     assert pod_limit(burstable(Container("init", kind=ContainerKind.INIT), limited)) is None
     assert pod_limit(burstable(limited, free, limit_bytes=4 * GI)) == 4 * GI
+
+
+def test_a_sidecar_without_a_limit_counts_only_where_none_before_it_has_one() -> None:
+    main = Container("app", 0, GI)
+    bound, free = (
+        Container(name, 0, limit, ContainerKind.SIDECAR) for name, limit in (("a", MI), ("b", None))
+    )
+    assert pod_limit(burstable(bound, free, main)) == GI + MI
+    assert pod_limit(burstable(free, bound, main)) is None
+
+
+def test_a_pod_level_request_counts_as_the_kubelet_has_accepted_it() -> None:
+    pod = {
+        "spec": {"resources": {"requests": {"memory": "8Gi"}}, "containers": []},
+        "status": {"qosClass": "Burstable", "allocatedResources": {"memory": "1Gi"}},
+    }
+    assert read_pod_spec(pod).request_bytes == GI
+    assert read_pod_spec({"spec": pod["spec"]}).request_bytes == 8 * GI
     assert pod_limit(PodSpec()) is None
 
 

@@ -403,6 +403,16 @@ def test_a_zombie_and_a_kernel_thread_are_no_candidates(machine: Machine) -> Non
     assert {task.pid for task in machine.read().tasks} == {1}
 
 
+def test_a_kernel_thread_that_becomes_a_program_is_one(machine: Machine) -> None:
+    machine.process(5, vsize=0, rss=0, flags=0x200000)
+    scanner = Scanner(machine.root, own=machine.own)
+    assert 5 not in {task.pid for task in scanner.snapshot().tasks}
+    machine.process(5, "coredump", rss=9000, start=5)
+    seen = [{task.pid for task in scanner.snapshot().tasks} for _ in range(REFRESH)]
+    scanner.close()
+    assert 5 in seen[-1]
+
+
 def test_without_kthreadd_the_view_is_partial(machine: Machine) -> None:
     machine.process(2, "sh")
     shot = machine.read()

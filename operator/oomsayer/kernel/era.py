@@ -41,6 +41,7 @@ class Era:
         source: where this was read.
         signed: badness may go below zero and LONG_MIN marks the ineligible (5.9+); else the floor is 1.
         root_bonus: a CAP_SYS_ADMIN process is forgiven 3 % of its pages (until 4.16).
+        spares_sharers: one at oom_score_adj -1000 outlives those with whom it shares its memory (until 4.7).
         sacrifice_child: an eligible child with its own memory dies in its parent's place (until 5.0).
         tie: which of two equal scores wins.
         rss_source: the counter to read.
@@ -56,6 +57,7 @@ class Era:
     source: str
     signed: bool = True
     root_bonus: bool = False
+    spares_sharers: bool = False
     sacrifice_child: bool = False
     tie: Tie = Tie.LAST
     rss_source: RssSource = RssSource.STATM
@@ -72,6 +74,7 @@ ERAS: tuple[Era, ...] = (
         "mm/oom_kill.c 3.10.0-1160.el7, 4.4.155",
         signed=False,
         root_bonus=True,
+        spares_sharers=True,
         sacrifice_child=True,
         tie=Tie.FIRST,
         pgtables="pte+pmd",
@@ -153,16 +156,26 @@ def detect(release: str, small_oom_score: int | None = None) -> Detection:
         doubts.append(
             f"kernel {release} is newer than any checked here: taken as {era.name} ({era.releases})"
         )
-    if small_oom_score is None:
-        return Detection(era, tuple(doubts))
-    signed = small_oom_score >= SIGNED_SCORE_FLOOR
-    if signed and not era.signed:
+    score = small_oom_score
+    if score is not None and score >= SIGNED_SCORE_FLOOR and not era.signed:
         era = era_named("E5")
         doubts.append(f"kernel {release} has signed badness backported: taken as E5")
-    elif era.signed and small_oom_score < UNSIGNED_SCORE_CEILING:
+    elif score is not None and score < UNSIGNED_SCORE_CEILING and era.signed:
         era = era_named("E4")
         doubts.append(f"kernel {release} shows unsigned badness: taken as E4")
+    if era.sacrifice_child and _el8(release):
+        era = era_named("E3")
+        doubts.append(f"kernel {release} sacrifices no child, as from 5.1 on: taken as E3")
     return Detection(era, tuple(doubts))
+
+
+def _el8(release: str) -> bool:
+    """Whether a 4.18 is that of RHEL 8, which has no child die for its parent (read in 4.18.0-147.el8)."""
+    match = re.match(r"4\.18\.0-(\d{1,6})\b.*\.el8", release)
+    return match is not None and int(match[1]) >= _EL8_READ
+
+
+_EL8_READ = 147
 
 
 def era_named(name: str) -> Era:

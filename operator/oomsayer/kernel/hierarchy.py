@@ -19,6 +19,7 @@ from typing import TypeVar
 
 from oomsayer.kernel.badness import rss_swap_pgtables
 from oomsayer.kernel.domain import Domain
+from oomsayer.kernel.era import Era
 from oomsayer.kernel.pidns import takes_its_cgroup, zap_pid_ns_processes
 from oomsayer.kernel.snapshot import OOM_SCORE_ADJ_MIN, ROOT, Snapshot, Task, Unkillable, parent_path
 
@@ -29,7 +30,7 @@ Entries compare by points, then by creation. Linux has at most 2**22 processes (
 """
 INDEX_MASK = (1 << INDEX_BITS) - 1
 
-DYING_WITH_GROUP = (None, Unkillable.VFORK)
+DYING_WITH_GROUP = (None, Unkillable.VFORK, Unkillable.OOM_SKIP)
 SPARED_SHARERS = (Unkillable.INIT, Unkillable.KTHREAD)
 
 Key = TypeVar("Key", str, int)
@@ -77,7 +78,7 @@ class Hierarchy:
             if task.unkillable in DYING_WITH_GROUP and task.oom_score_adj != OOM_SCORE_ADJ_MIN:
                 mortal[task.memcg].add(task.pid)
         for sharing in self.sharers.values():
-            pids = {task.pid for task in sharing if dies_with_sharer(task)}
+            pids = {task.pid for task in sharing if dies_with_sharer(task, self.snapshot.era)}
             for memcg in {task.memcg for task in sharing if dies_with_group(task)}:
                 mortal[memcg] |= pids
         return mortal
@@ -177,8 +178,10 @@ def dies_with_group(task: Task) -> bool:
     return task.unkillable in DYING_WITH_GROUP and task.oom_score_adj != OOM_SCORE_ADJ_MIN
 
 
-def dies_with_sharer(task: Task) -> bool:
+def dies_with_sharer(task: Task, era: Era) -> bool:
     """Whether the kill of another that shares its memory takes this process (__oom_kill_process)."""
+    if era.spares_sharers and task.oom_score_adj == OOM_SCORE_ADJ_MIN:
+        return False
     return task.unkillable not in SPARED_SHARERS
 
 

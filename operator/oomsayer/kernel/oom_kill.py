@@ -9,13 +9,14 @@ it asks for hundreds of domains at once; the tests hold one against the other.
 Source: mm/oom_kill.c 4.19 to 7.1, mem_cgroup_oom() in mm/memcontrol.c (memcg1_oom_prepare() from 6.12 on).
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 
 from oomsayer.kernel.badness import oom_badness, unkillable
 from oomsayer.kernel.domain import Domain, DomainKind
-from oomsayer.kernel.era import Era, Tie
+from oomsayer.kernel.era import Era, Tie, release_version
 from oomsayer.kernel.snapshot import Memcg, Sysctls, Task
 
 
@@ -110,23 +111,37 @@ def mem_cgroup_oom(memcg: Memcg) -> Outcome | None:
     return Outcome.HANGS if memcg.oom_kill_disable else None
 
 
-def pagefault_out_of_memory(release: tuple[int, int], *, memcg_waits: bool, node: Outcome) -> Outcome:
+def pagefault_out_of_memory(kernel: str, *, memcg_waits: bool, node: Outcome) -> Outcome:
     """How a page fault ends that got no memory, though nobody was killed on its way.
 
-    Before 5.16, and the stable releases of November 2021 (4.14.256, 5.10.80, 5.15.3 and their like), it went
-    on to an OOM of the whole node, even where a memory cgroup alone was full.
+    Before 5.16, and the stable releases of November 2021, it went on to an OOM of the whole node, even where
+    a memory cgroup alone was full.
 
     Args:
-        release: major and minor number; a stable release with the fix counts as 5.16.
+        kernel: release, as `uname -r`; one that hides its stable number is taken to lack the fix.
         memcg_waits: whether it was told to wait for room in a v1 memory cgroup whose killer is disabled.
         node: what out_of_memory() would do for the node as a whole.
     """
     if memcg_waits:
         return Outcome.HANGS
-    return node if release < _PAGEFAULT_RETRIES else Outcome.RETRIED
+    version = release_version(kernel) or _PAGEFAULT_RETRIES
+    stable = re.match(r"\d+\.\d+\.(\d{1,4})", kernel)
+    fixed = stable is not None and int(stable[1]) >= _PAGEFAULT_RETRIES_STABLE.get(version, 10_000)
+    return Outcome.RETRIED if fixed or version >= _PAGEFAULT_RETRIES else node
 
 
 _PAGEFAULT_RETRIES = (5, 16)
+_PAGEFAULT_RETRIES_STABLE = {
+    (4, 4): 293,
+    (4, 9): 291,
+    (4, 14): 256,
+    (4, 19): 218,
+    (5, 4): 160,
+    (5, 10): 80,
+    (5, 14): 19,
+    (5, 15): 3,
+}
+"""By release, the first stable one that has the fix too."""
 
 
 class Evaluation(Enum):

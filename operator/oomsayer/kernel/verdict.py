@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from oomsayer.kernel.badness import oom_badness
 from oomsayer.kernel.domain import Domain, DomainKind, domains, within
-from oomsayer.kernel.era import NEWEST_KNOWN, Era, RssSource, Tie, release_version
+from oomsayer.kernel.era import Era, RssSource, Tie
 from oomsayer.kernel.hierarchy import (
     INDEX_BITS,
     INDEX_MASK,
@@ -106,6 +106,7 @@ class Verdict:
         runner_up: second in badness; it may be in the first kill set.
         confidence: how far to rely on it.
         assumptions: what it rests on, each a sentence.
+        chosen: who has the most badness, where a child of its dies in its place (up to 5.0).
     """
 
     domain: Domain
@@ -113,6 +114,7 @@ class Verdict:
     runner_up: Candidate | None
     confidence: Confidence
     assumptions: tuple[str, ...] = ()
+    chosen: Candidate | None = None
 
     @property
     def victim(self) -> Candidate | None:
@@ -126,10 +128,9 @@ class Verdict:
 
     @property
     def margin_pages(self) -> int | None:
-        """Badness between victim and runner-up, None without both."""
-        if self.victim is None or self.runner_up is None:
-            return None
-        return self.victim.points - self.runner_up.points
+        """Badness between the one that is chosen and the runner-up, None without both."""
+        chosen = self.chosen or self.victim
+        return None if chosen is None or self.runner_up is None else chosen.points - self.runner_up.points
 
 
 def verdicts(snapshot: Snapshot, depth: int = FIRST_VICTIMS) -> list[Verdict]:
@@ -208,7 +209,8 @@ def oom_kill_process(victim: Task, domain: Domain, hierarchy: Hierarchy) -> Kill
     if group is not None:
         pids = hierarchy.group_members(group)
     elif victim.mm:
-        pids = sorted(task.pid for task in hierarchy.sharers[victim.mm] if dies_with_sharer(task))
+        era = hierarchy.snapshot.era
+        pids = sorted(task.pid for task in hierarchy.sharers[victim.mm] if dies_with_sharer(task, era))
     elif victim.pid in hierarchy.namespaces or (hierarchy.snapshot.omitted and takes_its_cgroup(victim)):
         pids = [victim.pid]
     else:
@@ -283,9 +285,13 @@ def _verdict(domain: Domain, hierarchy: Hierarchy, depth: int) -> Verdict:
     if not outcome.kills:
         ranked = []
     order = kill_order(ranked, depth, domain, hierarchy)
-    runner_up = _runner_up(order, ranked, hierarchy)
-    confidence, assumptions = _confidence(domain, outcome, order, runner_up, hierarchy)
-    return Verdict(domain, tuple(order), runner_up, confidence, assumptions)
+    chosen = _candidate(ranked[0], hierarchy) if order and hierarchy.snapshot.era.sacrifice_child else None
+    if chosen is not None and chosen.task is order[0].task:
+        chosen = None
+    first = chosen or (order[0].victim if order else None)
+    runner_up = _runner_up(first, ranked, hierarchy)
+    confidence, assumptions = _confidence(domain, outcome, order, (first, runner_up), hierarchy)
+    return Verdict(domain, tuple(order), runner_up, confidence, assumptions, chosen)
 
 
 _PRESUMED = {kind: OomControl(kind) for kind in DomainKind}
@@ -302,11 +308,10 @@ def presumed_outcome(domain: Domain, hierarchy: Hierarchy, *, candidates: bool) 
     return refused or out_of_memory(_PRESUMED[domain.kind], snapshot.sysctls, scan)
 
 
-def _runner_up(order: Sequence[Kill], ranked: Sequence[int], hierarchy: Hierarchy) -> Candidate | None:
-    first = order[0].task if order else None
+def _runner_up(first: Candidate | None, ranked: Sequence[int], hierarchy: Hierarchy) -> Candidate | None:
     tasks = hierarchy.snapshot.tasks
     for entry in ranked[:2]:
-        if tasks[entry & INDEX_MASK] is not first:
+        if first is None or tasks[entry & INDEX_MASK] is not first.task:
             return _candidate(entry, hierarchy)
     return None
 
@@ -315,21 +320,27 @@ def _confidence(
     domain: Domain,
     outcome: Outcome,
     order: Sequence[Kill],
-    runner_up: Candidate | None,
+    leading: tuple[Candidate | None, Candidate | None],
     hierarchy: Hierarchy,
 ) -> tuple[Confidence, tuple[str, ...]]:
+    """How far to rely on a verdict, and on what it rests; `leading`: who is chosen, and the runner-up."""
     snapshot = hierarchy.snapshot
+    first, runner_up = leading
     reasons = list(snapshot.gaps)
     if snapshot.memory.nodes or snapshot.cpusets:
         reasons += _presumed(domain, snapshot)
     confidence = Confidence.HIGH
-    if order and runner_up is not None:
-        first = order[0]
+    if first is not None and runner_up is not None:
         margin = first.points - runner_up.points
         hidden = precision(domain, snapshot, first.task, runner_up.task)
         if margin <= hidden:
             confidence = Confidence.LOW
-            reasons.append(_too_close(first, runner_up, margin, hidden))
+            reasons.append(_too_close(order[0], runner_up, margin, hidden))
+    if first is not None and first.task is not order[0].task:
+        reasons.append(
+            f"{first.task.comm} (pid {first.task.pid}) has the most badness: "
+            "up to 5.0 a child dies in its place"
+        )
     if outcome is Outcome.CURRENT:
         confidence = Confidence.LOW
         reasons.append(outcome.value)
@@ -346,7 +357,10 @@ def _confidence(
         confidence = Confidence.NONE
         reasons.append(outcome.value)
         if outcome is Outcome.NOBODY and _fault_leads_on(snapshot):
-            reasons.append("before 5.16 a page fault that fails here may go on to an OOM of the whole node")
+            reasons.append(
+                "before 5.16, and the stable releases that have its fix, a page fault that fails here "
+                "may go on to an OOM of the whole node"
+            )
     return confidence, tuple(reasons)
 
 
@@ -359,8 +373,8 @@ def _too_close(first: Kill, runner_up: Candidate, margin: int, hidden: int) -> s
 
 
 def _fault_leads_on(snapshot: Snapshot) -> bool:
-    release = release_version(snapshot.kernel) or NEWEST_KNOWN
-    return pagefault_out_of_memory(release, memcg_waits=False, node=Outcome.KILLED) is Outcome.KILLED
+    node = pagefault_out_of_memory(snapshot.kernel, memcg_waits=False, node=Outcome.KILLED)
+    return node is Outcome.KILLED
 
 
 def _presumed(domain: Domain, snapshot: Snapshot) -> Iterator[str]:

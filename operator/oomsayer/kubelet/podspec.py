@@ -32,9 +32,6 @@ class ContainerKind(StrEnum):
     EPHEMERAL = "ephemeral"
 
 
-_BESIDE_EACH_OTHER = (ContainerKind.REGULAR, ContainerKind.SIDECAR)
-
-
 @dataclass(frozen=True, slots=True)
 class Container:
     """One container's memory.
@@ -109,11 +106,12 @@ def pod_request(pod: PodSpec) -> int:
 def pod_limit(pod: PodSpec) -> int | None:
     """The limit of the pod's cgroup: pod-level, else what the containers' come to; None without.
 
-    One container without a limit leaves the pod without one.
+    One container without a limit leaves the pod without one. A sidecar does where none before it has one,
+    since those are summed up as they start (PodLimits() in k8s.io/component-helpers/resource).
     """
     if pod.limit_bytes is not None:
         return pod.limit_bytes + pod.overhead_bytes
-    limits = [c.limit_bytes or 0 for c in pod.containers if c.kind in _BESIDE_EACH_OTHER]
+    limits = [container.limit_bytes or 0 for container in pod.regular()]
     steps = _together(pod, lambda container: container.limit_bytes or 0)
     if pod.qos is Qos.BEST_EFFORT or not all(limits) or not all(steps):
         return None
@@ -145,7 +143,7 @@ def read_pod_spec(pod: Mapping[str, Any]) -> PodSpec:
         priority=int(spec.get("priority") or 0),
         priority_class=str(spec.get("priorityClassName") or ""),
         static=MIRROR in annotations or annotations.get(_SOURCE, "api") != "api",
-        request_bytes=_memory(resources.get("requests")),
+        request_bytes=_pod_request(resources, status),
         limit_bytes=_memory(resources.get("limits")),
         overhead_bytes=_memory(spec.get("overhead")) or 0,
     )
@@ -167,6 +165,13 @@ def _containers(spec: Mapping[str, Any], allocated: Mapping[str, int]) -> Iterat
                 _memory(resources.get("limits")),
                 ContainerKind.SIDECAR if always else kind,
             )
+
+
+def _pod_request(resources: Mapping[str, Any], status: Mapping[str, Any]) -> int | None:
+    """The pod-level request, as far as the kubelet has accepted it."""
+    request = _memory(resources.get("requests"))
+    accepted = _memory(status.get("allocatedResources"))
+    return request if request is None or accepted is None else accepted
 
 
 def _allocated(status: Mapping[str, Any]) -> dict[str, int]:

@@ -194,11 +194,13 @@ class ProcessTable:
         return entry
 
     def _update(self, pid: int, entry: _Known, adj_fd: int, era: Era, *, swap_in_use: bool) -> None:
-        if entry.adj_fd >= 0 and entry.stat is not None and entry.stat.kernel_thread:
+        due = pid % REFRESH == self._turn
+        # A program that the kernel starts is a kernel thread until then.
+        if entry.adj_fd >= 0 and entry.stat is not None and entry.stat.kernel_thread and not due:
             os.pread(adj_fd, _ADJ_BYTES, 0)
             return
         raw = self._read_stat(pid, entry)
-        if hash(raw) != entry.stat_hash or not entry.settled or swap_in_use or pid % REFRESH == self._turn:
+        if hash(raw) != entry.stat_hash or not entry.settled or swap_in_use or due:
             self._update_stat(pid, entry, raw, era, swap_in_use=swap_in_use)
         adj = os.pread(adj_fd, _ADJ_BYTES, 0)
         process = entry.process
@@ -269,7 +271,7 @@ class ProcessTable:
         if (process.rss_pages, process.stat, process.status) != (rss, stat, status):
             process.revision = next(self._revisions)
         if entry.samples <= _YOUNG or due or not process.placed or process.stat.comm != stat.comm:
-            self._place(entry, process)
+            self._place(entry, process, place if self._version == 1 else str(pid))
         process.rss_pages, process.stat, process.status = rss, stat, status
         process.tid = 0 if place == str(pid) else int(place.rpartition("/")[2])
         entry.process = process
@@ -282,10 +284,10 @@ class ProcessTable:
             return before.status
         return pidstatus.parse(raw, mems=self._mems)
 
-    def _place(self, entry: _Known, process: Process) -> None:
-        """Read which cgroup a process is in."""
+    def _place(self, entry: _Known, process: Process, place: str) -> None:
+        """Read which cgroup a process is in; of a leader that has exited v1 would say the root."""
         try:
-            raw = read_record(f"{process.pid}/cgroup", self._proc)
+            raw = read_record(f"{place}/cgroup", self._proc)
         except OSError as error:
             if error.errno in GONE:
                 raise

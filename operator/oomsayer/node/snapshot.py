@@ -14,6 +14,7 @@ from oomsayer.kernel.nodelist import Nodes
 from oomsayer.kernel.observed import OomCounts
 from oomsayer.kernel.snapshot import OOM_SCORE_ADJ_MIN, Memory, MemoryNode, Snapshot, Task, Unkillable
 from oomsayer.node import cpustat, kcmp, meminfo, pidstat, pressure, swaps, sysctl, zoneinfo
+from oomsayer.node.dying import Dying
 from oomsayer.node.files import keyed, number, read_if_there, read_record
 from oomsayer.node.namespace import same_pids
 from oomsayer.node.placement import MemcgReader, Place
@@ -79,6 +80,7 @@ class Scanner:
         keep = keep_open_default() if keep_open is None else keep_open
         self._processes = ProcessTable(self._proc, self._memcgs.version, keep)
         self._sharing = Sharing(kcmp.opened() if same_pids(root) else None)
+        self._dying = Dying()
         self._samples = 0
         self._release = sysctl.osrelease(self._proc)
         self._detection: Detection | None = None
@@ -125,6 +127,8 @@ class Scanner:
         placement = self._memcgs.read(swap=memory.swap_total_bytes > 0)
         shared, assumed = self._sharing.sharers(processes, anew=self._samples % REFRESH == 0)
         initial = self._initial_pid_namespace()
+        dying = [p for p in processes if p.stat.dying or p.status.sigkill_pending]
+        in_flight, outlasted = self._dying.sort(dying, self.oom_kills() if dying else None, time.monotonic())
         ends_with = reapers(processes, lambda process: placement.of(process).memcg)
         tasks = [
             self._task(
@@ -133,6 +137,7 @@ class Scanner:
                 shared.get(process.pid, 0),
                 ends_with.get(process.pid, 0),
                 init=initial,
+                in_flight=process.pid in in_flight,
             )
             for process in processes
         ]
@@ -161,6 +166,8 @@ class Scanner:
             userspace_killers=killers,
             gaps=(*gaps, *left_out),
         )
+        if outlasted:
+            shot = replace(shot, tasks=tuple(self._reaped(shot, outlasted)))
         return replace(shot, tasks=tuple(self._vforked(shot))) if shared else shot
 
     def _read_what_seldom_changes(self) -> None:
@@ -197,7 +204,9 @@ class Scanner:
         stat = pidstat.parse(read_if_there(f"{_KTHREADD}/stat", self._proc) or b"")
         return stat is not None and stat.kernel_thread and stat.parent == 0
 
-    def _task(self, process: Process, place: Place, mm: int, reaper: int, *, init: bool) -> Task:
+    def _task(
+        self, process: Process, place: Place, mm: int, reaper: int, *, init: bool, in_flight: bool
+    ) -> Task:
         pid, revision = process.pid, process.revision
         unkillable = Unkillable.INIT if init and pid == 1 else None
         # No two processes ever have the same revision.
@@ -209,6 +218,7 @@ class Scanner:
             and task.mm == mm
             and task.reaper == reaper
             and task.unkillable is unkillable
+            and task.in_flight is in_flight
         ):
             return task
         stat, status = process.stat, process.status
@@ -224,7 +234,7 @@ class Scanner:
             order=place.order,
             mm=mm,
             unkillable=unkillable,
-            in_flight=stat.dying or status.sigkill_pending,
+            in_flight=in_flight,
             cap_sys_admin=status.cap_sys_admin,
             parent=stat.parent,
             threads=stat.threads,
@@ -238,6 +248,18 @@ class Scanner:
         if len(self._tasks) > len(tasks):
             alive = {task.pid for task in tasks}
             self._tasks = {pid: kept for pid, kept in self._tasks.items() if pid in alive}
+
+    def _reaped(self, shot: Snapshot, outlasted: frozenset[int]) -> Iterator[Task]:
+        """The tasks, those marked whose memory was taken: the kernel shows a score of 0 for them."""
+        total = shot.memory.total_pages + shot.memory.swap_total_pages
+        for task in shot.tasks:
+            suspect = task.pid in outlasted and task.unkillable is None
+            if suspect and self.oom_score(task.pid) == 0 < oom_score(
+                task, total, shot.era, shot.memory.page_size
+            ):
+                yield replace(task, unkillable=Unkillable.OOM_SKIP)
+            else:
+                yield task
 
     def _vforked(self, shot: Snapshot) -> Iterator[Task]:
         """The tasks, those in vfork marked: the kernel shows a score of 0 where they would have one."""
