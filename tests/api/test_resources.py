@@ -30,7 +30,7 @@ def filled(schema: dict[str, Any]) -> Json:
             return [filled(schema["items"])]
         case "boolean":
             return True
-    texts = ["2026-11-24T10:00:00.250000Z"] if schema.get("format") == "date-time" else ["x", "1"]
+    texts = ["2026-11-24T10:00:00.250000Z"] if schema.get("format") == "date-time" else ["x", "X", "1"]
     return next(text for text in texts if re.search(schema.get("pattern", ""), text))
 
 

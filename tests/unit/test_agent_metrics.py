@@ -1,12 +1,14 @@
 import socket
+import time
 from collections.abc import Iterator
-from http.client import HTTPConnection
+from contextlib import suppress
+from http.client import HTTPConnection, HTTPException
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from oomsayer.agent.metrics import Metrics, Sampled
-from oomsayer.agent.server import HttpServer
+from oomsayer.agent.server import MOST_CLIENTS, HttpServer
 from oomsayer.api.vocabulary import AgentMetric
 
 
@@ -98,4 +100,23 @@ def test_a_pod_of_either_family_is_served() -> None:
         connection = HTTPConnection(host, server.port, timeout=5)
         assert get(connection, "/healthz") == (200, "ok\n")
         connection.close()
+    server.stop()
+
+
+def test_who_comes_on_top_of_too_many_is_cut_off_and_the_rest_is_served() -> None:
+    server = HttpServer(("127.0.0.1", 0), Metrics().text, lambda: "")
+    server.start()
+    idle = [socket.create_connection(("127.0.0.1", server.port), timeout=5) for _ in range(MOST_CLIENTS)]
+    late = socket.create_connection(("127.0.0.1", server.port), timeout=5)
+    assert late.recv(1) == b""
+    for client in (*idle, late):
+        client.close()
+    deadline = time.monotonic() + 10
+    answer = None
+    while answer is None and time.monotonic() < deadline:
+        connection = HTTPConnection("127.0.0.1", server.port, timeout=5)
+        with suppress(OSError, HTTPException):
+            answer = get(connection, "/healthz")
+        connection.close()
+    assert answer == (200, "ok\n")
     server.stop()

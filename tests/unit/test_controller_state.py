@@ -51,6 +51,16 @@ def test_the_age_of_a_report_is_none_of_the_nodes_clocks_business(
     assert Seen(ReportError("x"), "1", written, arrived).age(NOW, 500.0) == age
 
 
+@pytest.mark.parametrize(("behind", "seconds"), [(0, 0), (4, 4), (540, 30), (-60, 0)])
+def test_how_long_an_agent_waited_is_believed_within_reason(behind: int, seconds: int) -> None:
+    state = State()
+    sampled = NOW - timedelta(seconds=behind)
+    said = report(sampledAt=sampled.isoformat())
+    said["metadata"]["managedFields"] = [{"time": NOW.isoformat()}]
+    state.saw_report(said, change=True)
+    assert state.reports["n1"].delay == timedelta(seconds=seconds)
+
+
 def test_when_an_object_was_written() -> None:
     fields = [{"time": "2026-11-24T09:00:00Z"}, {"time": "2026-11-24T10:00:00Z"}, {}]
     metadata = {"creationTimestamp": "2026-11-20T00:00:00Z", "managedFields": fields}

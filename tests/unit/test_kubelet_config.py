@@ -51,6 +51,12 @@ def test_thresholds_are_quantities_or_shares(threshold: str, count: int | None) 
     assert threshold_bytes(threshold, 1000 * MI) == count
 
 
+@pytest.mark.parametrize("threshold", ["inf%", "nan%", "-5%", "101%", "%", "much"])
+def test_no_threshold(threshold: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        threshold_bytes(threshold, 1000 * MI)
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [("0", 0), ("0s", 0), ("90s", 90), ("1m30s", 90), ("1h0m0.5s", 3600.5), ("250ms", 0.25)],

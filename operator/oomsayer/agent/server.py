@@ -16,6 +16,9 @@ METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 CLIENT_TIMEOUT_SECONDS = 5.0
 """A client that sends nothing for so long is cut off."""
 
+MOST_CLIENTS = 16
+"""Who comes when so many are being answered is cut off: a scrape and two probes are what is meant to come."""
+
 BREATH_SECONDS = 0.1
 """Where clients cannot be taken, for want of descriptors as a rule, some should go first."""
 
@@ -35,6 +38,7 @@ class HttpServer:
             OSError: the address cannot be bound.
         """
         self._socket = _listening(*address)
+        self._room = threading.Semaphore(MOST_CLIENTS)
         self._thread = threading.Thread(target=self._serve, name="http", daemon=True)
         self._metrics = metrics
         self._ill = ill
@@ -63,13 +67,23 @@ class HttpServer:
                     return  # stopped
                 time.sleep(BREATH_SECONDS)
                 continue
-            threading.Thread(target=self._attend, args=(client,), daemon=True).start()
+            if not self._room.acquire(blocking=False):
+                client.close()
+                continue
+            try:
+                threading.Thread(target=self._attend, args=(client,), daemon=True).start()
+            except RuntimeError:  # there may be no more threads
+                self._room.release()
+                client.close()
 
     def _attend(self, client: socket.socket) -> None:
         client.settimeout(CLIENT_TIMEOUT_SECONDS)
-        # A client that went away is no event.
-        with client, client.makefile("rb") as lines, suppress(OSError):
-            client.sendall(self._reply(lines))
+        try:
+            # A client that went away is no event.
+            with client, client.makefile("rb") as lines, suppress(OSError):
+                client.sendall(self._reply(lines))
+        finally:
+            self._room.release()
 
     def _reply(self, lines: BinaryIO) -> bytes:
         """What to answer to one request: nothing where its head is too long or no request."""

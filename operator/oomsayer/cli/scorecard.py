@@ -18,6 +18,7 @@ _HEADER = ("NODE", "RIGHT", "KILLS", "HITS", "KILL-SET", "MISSES", "UNFORESEEN",
 _RIGHT_ALIGNED = frozenset(_HEADER[1:9])
 _KILLS_HEADER = ("WHEN", "NODE", "KILLED", "CONTAINER", "RAN OUT", "HELD", "OUTCOME", "FORETOLD")
 _NONE = "-"
+_KILLS_SHOWN = 20
 _NAME_COLUMNS = 44
 _OUTCOMES = {
     "Hit": "hit",
@@ -76,7 +77,10 @@ def table(cards: dict[str, Json]) -> str:
     kills = [(str(kill["at"]), node, kill) for node, card in cards.items() for kill in card.get("last", ())]
     if kills:
         kills.sort(key=lambda entry: entry[0], reverse=True)
-        lines += ["", *aligned([_KILLS_HEADER, *(_kill(node, kill) for _, node, kill in kills)], {"HELD"})]
+        shown = kills[:_KILLS_SHOWN]
+        lines += ["", *aligned([_KILLS_HEADER, *(_kill(node, kill) for _, node, kill in shown)], {"HELD"})]
+    if len(kills) > _KILLS_SHOWN:
+        lines.append(f"and {len(kills) - _KILLS_SHOWN} more: give a NODE for its own")
     return "\n".join([*lines, *_notes(cards)]) + "\n"
 
 

@@ -22,6 +22,7 @@ class Judged:
         watched: what was seen over time, by the agent and by Prometheus.
         coming: what is ahead of each domain, by path, from now on.
         now: when it was judged.
+        age_seconds: how long before that the node was sampled.
     """
 
     report: Report
@@ -30,18 +31,9 @@ class Judged:
     watched: Watched
     coming: Mapping[str, Prospect]
     now: datetime
+    age_seconds: float = 0.0
 
     @property
     def node(self) -> Subject:
         """The Node."""
         return Subject("Node", self.report.node, uid=self.report.node_uid or "")
-
-    @property
-    def age_seconds(self) -> float:
-        """How long ago the node was sampled, never below zero."""
-        return age_seconds(self.report, self.now)
-
-
-def age_seconds(report: Report, now: datetime) -> float:
-    """How long ago a report was sampled, never below zero: the node's clock may be ahead of ours."""
-    return max((now - report.sampled_at).total_seconds(), 0.0)

@@ -27,7 +27,7 @@ from oomsayer.controller.annotations import Annotations
 from oomsayer.controller.apiserver import ApiError, ApiServer
 from oomsayer.controller.drift import drift
 from oomsayer.controller.history import PrometheusHistory
-from oomsayer.controller.judged import Judged, age_seconds
+from oomsayer.controller.judged import Judged
 from oomsayer.controller.metrics import Metrics, view
 from oomsayer.controller.pods import PodNames
 from oomsayer.controller.risk import ended, risks, rules_for
@@ -93,8 +93,10 @@ class Reconciler:
             await self._forecasts.write(stored, before, after, _node_uid(seen))
             return None
         self._metrics.reports.labels("ok").inc()
-        again = await self._with_report(report, stored, before, now)
-        stale = (STALE_AFTER - seen.age(now, time.monotonic())).total_seconds() + 1
+        age = seen.age(now, time.monotonic())
+        sampled = (age + seen.delay).total_seconds()
+        again = await self._with_report(report, stored, before, now, age_seconds=sampled)
+        stale = (STALE_AFTER - age).total_seconds() + 1
         return _soonest(again, stale)
 
     async def policy(self, name: str) -> None:
@@ -145,10 +147,16 @@ class Reconciler:
         await self._forecasts.write(stored, before, after, None)
 
     async def _with_report(
-        self, report: Report, stored: dict[str, Any] | None, before: OOMForecastStatus | None, now: datetime
+        self,
+        report: Report,
+        stored: dict[str, Any] | None,
+        before: OOMForecastStatus | None,
+        now: datetime,
+        *,
+        age_seconds: float,
     ) -> float | None:
         """Forecast, status out, announcements out; the seconds after which to look again."""
-        judged, unnamed = await self._judge(report, before, now)
+        judged, unnamed = await self._judge(report, before, now, age_seconds)
         before_risks = before.risks if before else ()
         current = risks(judged.outlooks, before_risks, judged.names, self._state.policies, now)
         problems: list[ApiError] = []
@@ -170,7 +178,7 @@ class Reconciler:
         return _soonest(unnamed, waiting, ahead.tell_again(judged.coming))
 
     async def _judge(
-        self, report: Report, before: OOMForecastStatus | None, now: datetime
+        self, report: Report, before: OOMForecastStatus | None, now: datetime, age_seconds: float
     ) -> tuple[Judged, float | None]:
         """The verdicts with their names, and the seconds until names that are missing are asked for again."""
         # A thread of its own: what an agent may report can take seconds, and the Lease does not wait.
@@ -185,9 +193,9 @@ class Reconciler:
         watched = report.watched
         if self._history is not None:
             watched = self._history.extend(report.node, watched, rooms)
-        coming = ahead.aged(prospects(report.snapshot, rooms, watched), age_seconds(report, now))
+        coming = ahead.aged(prospects(report.snapshot, rooms, watched), age_seconds)
         outlooks = await asyncio.to_thread(forecast.outlooks, judged, names, coming, now)
-        return Judged(report, names, outlooks, watched, coming, now), retry
+        return Judged(report, names, outlooks, watched, coming, now, age_seconds), retry
 
     async def _take_back(
         self, risk: Risk, current: Sequence[Risk], judged: Judged, problems: list[ApiError]

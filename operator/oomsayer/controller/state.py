@@ -10,6 +10,8 @@ from oomsayer.api.policy import OOMPolicySpec
 from oomsayer.controller.policy import Policies, policies, read_policy
 from oomsayer.controller.snapshot import Report, ReportError, read_report
 
+LONGEST_DELAY = timedelta(seconds=30)
+"""An agent that waits longer to write has a clock that is behind, rather."""
 STALE_AFTER = timedelta(minutes=15)
 """Three of the agent's heartbeats without a report: what it said no longer holds."""
 
@@ -33,6 +35,13 @@ class Seen:
     written_at: datetime
     arrived: float | None
     node_uid: str | None = None
+
+    @property
+    def delay(self) -> timedelta:
+        """How long before it was written the node was sampled, as far as the node's clock can be believed."""
+        if isinstance(self.report, ReportError):
+            return timedelta()
+        return min(max(self.written_at - self.report.sampled_at, timedelta()), LONGEST_DELAY)
 
     def age(self, now: datetime, clock: float) -> timedelta:
         """How long ago it was written, never below zero."""

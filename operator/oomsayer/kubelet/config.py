@@ -79,7 +79,10 @@ def threshold_bytes(threshold: str, capacity_bytes: int) -> int | None:
     if threshold in ("", "0%", "100%"):
         return None
     if threshold.endswith("%"):
-        return int(float(threshold[:-1]) / 100 * capacity_bytes)
+        percent = float(threshold[:-1])
+        if not 0 <= percent <= 100:  # noqa: PLR2004 - of the whole
+            raise ValueError(f"{threshold!r} is no percentage from 0% to 100%")
+        return int(percent / 100 * capacity_bytes)
     return parse_quantity(threshold)
 
 
