@@ -65,6 +65,18 @@ def test_without_an_api_server_to_talk_to_it_says_what_to_do(
     assert "set KUBECONFIG" in caplog.text
 
 
+@pytest.mark.parametrize("text", [None, "a: [", "text"])
+def test_a_kubeconfig_that_cannot_be_used_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str | None
+) -> None:
+    path = tmp_path / "config"
+    if text is not None:
+        path.write_text(text)
+    monkeypatch.setenv("KUBECONFIG", str(path))
+    assert run(parsed("--metrics-address", "127.0.0.1:0")) == 2
+    assert f"KUBECONFIG {path} cannot be used" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("host", "server"), [("10.96.0.1", "https://10.96.0.1:443"), ("fd00::1", "https://[fd00::1]:443")]
 )

@@ -5,6 +5,8 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from pydantic import ValidationError
+
 from oomsayer.api.advice import Advice
 from oomsayer.api.forecast import OOMForecastStatus
 from oomsayer.cli import cluster
@@ -62,7 +64,11 @@ def _of_forecasts(reached: Cluster, namespace: str | None) -> list[Advice]:
     if not forecasts:
         raise ClusterError("no forecasts yet: is the operator running?")
     for forecast in forecasts:
-        found += OOMForecastStatus.model_validate(forecast.get("status") or {}).advice
+        try:
+            found += OOMForecastStatus.model_validate(forecast.get("status") or {}).advice
+        except ValidationError as error:
+            name = forecast["metadata"]["name"]
+            raise ClusterError(f"the forecast of {name} is not understood: is the operator newer?") from error
     return [each for each in found if namespace is None or each.pod.startswith(f"{namespace}/")]
 
 

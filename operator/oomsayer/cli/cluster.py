@@ -1,7 +1,10 @@
 """The cluster as a command reads it: kubeconfig, context and namespace as kubectl takes them. Reads only."""
 
+import json
+import logging
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import urllib3
@@ -47,6 +50,8 @@ class Cluster:
         Raises:
             ClusterError: there is none, or what the options name cannot be loaded.
         """
+        # Of each try again it would warn, before the error says it all.
+        logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
         self.namespace: str = args.namespace or "default"
         try:
             self._client = config.new_client_from_config(args.kubeconfig, args.context, persist_config=False)
@@ -149,4 +154,8 @@ def _cause(error: Exception) -> str:
 
 
 def _said(error: Any) -> str:  # noqa: ANN401 - the client is untyped
-    return str(error.body or "").strip()[:300]
+    """The message of the API's Status, else what there is of an answer."""
+    body = str(error.body or "").strip()
+    with suppress(ValueError, TypeError, KeyError):
+        return str(json.loads(body)["message"])
+    return body[:300]

@@ -14,6 +14,7 @@ from typing import Any
 
 import aiohttp
 import kopf
+from yaml import YAMLError
 
 from oomsayer import __version__
 from oomsayer.api.vocabulary import SERVICE_ACCOUNT
@@ -73,11 +74,15 @@ def connection() -> kopf.ConnectionInfo:
     """Where the API server is and who we are there: KUBECONFIG, else the pod's service account.
 
     Raises:
-        kopf.LoginError: neither is there.
+        kopf.LoginError: neither is there, or the kubeconfig cannot be used.
     """
     if not os.environ.get("KUBECONFIG") and (SERVICE_ACCOUNT / "token").exists():
         return service_account(SERVICE_ACCOUNT, os.environ)
-    info = kopf.login_with_kubeconfig(settings=kopf.OperatorSettings())
+    try:
+        info = kopf.login_with_kubeconfig(settings=kopf.OperatorSettings())
+    except (OSError, YAMLError, ValueError, TypeError, KeyError, AttributeError) as error:
+        where = os.environ.get("KUBECONFIG") or "~/.kube/config"
+        raise kopf.LoginError(f"KUBECONFIG {where} cannot be used: {' '.join(str(error).split())}") from error
     if info is None:
         raise kopf.LoginError("no API server: set KUBECONFIG, or run in a pod with a service account")
     return info

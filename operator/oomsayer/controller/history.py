@@ -142,10 +142,10 @@ class PrometheusHistory:
 
     async def _ask(self, node: str, paths: list[str]) -> None:
         loop = asyncio.get_running_loop()
-        before = self.trouble
+        before, seen = self.trouble, self._nodes[node]
         try:
             answer = loop.run_in_executor(self._thread, self._pasts, node, paths)
-            self._nodes[node].pasts = await asyncio.wait_for(answer, 2 * TIMEOUT_SECONDS)
+            seen.pasts = await asyncio.wait_for(answer, 2 * TIMEOUT_SECONDS)
         except (HistoryError, TimeoutError) as error:
             self.trouble = str(error) or f"no answer within {2 * TIMEOUT_SECONDS} s"
             self._failures += 1

@@ -17,6 +17,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from pydantic import ValidationError
+
 from oomsayer.api.eviction import Eviction
 from oomsayer.api.forecast import OOMForecastStatus, Risk
 from oomsayer.api.model import StatusCondition
@@ -31,7 +33,7 @@ from oomsayer.controller.judged import Judged
 from oomsayer.controller.metrics import Metrics, view
 from oomsayer.controller.pods import PodNames
 from oomsayer.controller.risk import ended, risks, rules_for
-from oomsayer.controller.snapshot import Report, ReportError
+from oomsayer.controller.snapshot import Report, ReportError, first_errors
 from oomsayer.controller.state import STALE_AFTER, Seen, State
 from oomsayer.controller.stored import Forecasts, status_of
 from oomsayer.forecast.prospect import prospects
@@ -87,17 +89,30 @@ class Reconciler:
         now = datetime.now(UTC)
         report = _usable(seen, now)
         if isinstance(report, ReportError):
-            self._metrics.reports.labels(report.reason.value).inc()
-            after = _unusable(name, before, report, now)
-            self._metrics.sources.nodes[name] = view(after)
-            await self._forecasts.write(stored, before, after, _node_uid(seen))
+            await self._without_use(name, seen, report, stored)
             return None
-        self._metrics.reports.labels("ok").inc()
         age = seen.age(now, time.monotonic())
         sampled = (age + seen.delay).total_seconds()
-        again = await self._with_report(report, stored, before, now, age_seconds=sampled)
+        try:
+            again = await self._with_report(report, stored, before, now, age_seconds=sampled)
+        except ValidationError as error:
+            # Each number was within its bounds, and what follows from them is not.
+            absurd = ReportError(f"what follows from the report does not validate: {first_errors(error)}")
+            await self._without_use(name, seen, absurd, stored)
+            return None
+        self._metrics.reports.labels("ok").inc()
         stale = (STALE_AFTER - age).total_seconds() + 1
         return _soonest(again, stale)
+
+    async def _without_use(
+        self, name: str, seen: Seen, error: ReportError, stored: dict[str, Any] | None
+    ) -> None:
+        """Say why a report cannot be used, and keep what was forecast before it."""
+        before = status_of(stored)
+        self._metrics.reports.labels(error.reason.value).inc()
+        after = _unusable(name, before, error, datetime.now(UTC))
+        self._metrics.sources.nodes[name] = view(after)
+        await self._forecasts.write(stored, before, after, seen.node_uid)
 
     async def policy(self, name: str) -> None:
         """Say in a policy's status whether it is followed.
@@ -321,10 +336,6 @@ def _unusable(
     name: str, before: OOMForecastStatus | None, problem: ReportError, now: datetime
 ) -> OOMForecastStatus:
     return status.unusable(name, before, reason=problem.reason, message=str(problem), now=now)
-
-
-def _node_uid(seen: Seen) -> str | None:
-    return seen.node_uid
 
 
 def _soonest(*waits: float | None) -> float | None:

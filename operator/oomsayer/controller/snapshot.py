@@ -88,7 +88,7 @@ def read_report(obj: Mapping[str, Any]) -> Report:
     try:
         report = NodeMemoryReport.model_validate(obj)
     except ValidationError as error:
-        raise ReportError(f"the report does not validate: {_first_errors(error)}") from error
+        raise ReportError(f"the report does not validate: {first_errors(error)}") from error
     owner = next((o for o in report.metadata.owner_references if o.kind == "Node"), None)
     return Report(
         node=report.metadata.name,
@@ -196,7 +196,8 @@ def _check_schema(obj: Mapping[str, Any]) -> None:
     )
 
 
-def _first_errors(error: ValidationError) -> str:
+def first_errors(error: ValidationError) -> str:
+    """What does not validate, in one sentence."""
     errors = error.errors(include_url=False, include_input=False)
     shown = [f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in errors[:_ERRORS_SHOWN]]
     more = len(errors) - len(shown)
