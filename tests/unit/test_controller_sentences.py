@@ -20,6 +20,7 @@ from oomsayer.controller.names import Names
 from oomsayer.controller.policy import Policies
 from oomsayer.controller.risk import risks
 from oomsayer.controller.sentences import NOTE_BYTES, ended_note, risk_note
+from oomsayer.kernel.era import era_named
 from oomsayer.kernel.snapshot import ROOT, Snapshot, Task
 
 
@@ -100,6 +101,14 @@ A, B = task(1, "a", WEB, 300, 900), task(2, "b", REDIS, 100, 900)
 )
 def test_why_it_and_not_the_runner_up(other: Task, why: str) -> None:
     assert why in note(KUBEPODS if other.memcg == REDIS else ROOT, with_tasks(node(), A, other))
+
+
+def test_a_child_dies_for_its_parent() -> None:
+    child = replace(B, parent=A.pid, rss_pages=100)
+    said = note(ROOT, replace(with_tasks(node(), A, child), era=era_named("E2")))
+    assert (
+        f"kills b (pid 2, container redis of pod shop/cart-0): it dies for its parent a (pid {A.pid})" in said
+    )
 
 
 def test_a_node_wide_oom_and_a_host_process() -> None:

@@ -165,6 +165,13 @@ def _why(verdict: Verdict, snapshot: Snapshot, names: Names) -> str:
     victim, other = verdict.victim, verdict.runner_up
     if victim is None or other is None:
         return "it is the only process there that can be killed"
+    if verdict.chosen is not None:
+        parent = verdict.chosen.task
+        return f"it dies for its parent {parent.comm} (pid {parent.pid}), the worst there, as up to Linux 5.0"
+    return _compared(victim, other, snapshot, names)
+
+
+def _compared(victim: Candidate, other: Candidate, snapshot: Snapshot, names: Names) -> str:
     rival = _rival(other, victim, names)
     mine, its = _held(victim, snapshot), _held(other, snapshot)
     adj, its_adj = victim.task.oom_score_adj, other.task.oom_score_adj
