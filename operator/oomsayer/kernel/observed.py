@@ -18,7 +18,7 @@ from enum import StrEnum
 
 from oomsayer.kernel.domain import within
 from oomsayer.kernel.oomlog import OomKill
-from oomsayer.kernel.snapshot import OOM_SCORE_ADJ_MIN, ROOT, Snapshot, Task, parent_path
+from oomsayer.kernel.snapshot import OOM_SCORE_ADJ_MIN, ROOT, Snapshot, Task, Unkillable, parent_path
 
 _FAR_AHEAD = 2
 """How many times the memory of another is more than what growth between two samples explains."""
@@ -154,7 +154,11 @@ class Interval:
 
     def gone(self) -> list[Task]:
         """Who was there before, and is no more, or is on its way out."""
-        alive = {(t.pid, t.start_time) for t in self.now.snapshot.tasks if not t.in_flight}
+        alive = {
+            (t.pid, t.start_time)
+            for t in self.now.snapshot.tasks
+            if not t.in_flight and t.unkillable is not Unkillable.OOM_SKIP
+        }
         return [t for t in self.before.snapshot.tasks if (t.pid, t.start_time) not in alive]
 
 
