@@ -248,3 +248,17 @@ def test_forms_of_old_are_of_no_rules_known() -> None:
         told = only(f"{line}\n")
         assert told.era is None
         assert "rules: the table is older than any known here" in told.missing
+
+
+def test_page_tables_tell_the_size_of_a_page_where_nothing_else_does() -> None:
+    rows = "".join(
+        f"[ {pid}] 0 {pid} 900 {pid} {pid % 4 * 65536 + 65536} 0 0 p{pid}\n" for pid in range(101, 107)
+    )
+    told = only(HEAD + rows)
+    assert told.page_size == 65536
+    assert (
+        "page size: not printed, but all page tables are multiples of it, taken as 65536 bytes"
+        in told.missing
+    )
+    assert only(HEAD + rows.replace("131072", "135168")).page_size == 4096
+    assert only(HEAD + rows[: rows.index("[ 104]")]).page_size == 4096

@@ -5,6 +5,7 @@ Each answer that the report does not give is left open, and said in words.
 
 import re
 from dataclasses import replace
+from math import gcd
 from typing import NamedTuple
 
 from oomsayer.kernel import nodelist
@@ -16,6 +17,7 @@ from oomsayer.kernel.snapshot import ROOT, Memcg, Memory, Sysctls
 ENDLESS = 2**50
 """Pages that stand for any amount of swap."""
 _USUAL_PAGE = 4096
+_SURELY = 1_000_000
 _LONG_MAX = 2**63 - 1
 _OLDEST_RULES = (3, 7)
 _SUMMARY_SINCE = (5, 0)
@@ -129,8 +131,29 @@ def page_size_of(report: OomReport, missing: Missing) -> int:
                 return size * 1024
         return _USUAL_PAGE
     if report.rows:
-        missing.add("page size: nothing tells it, taken as 4096 bytes")
+        size = _page_of_page_tables(report)
+        told = (
+            "nothing tells it"
+            if size == _USUAL_PAGE
+            else "not printed, but all page tables are multiples of it"
+        )
+        missing.add(f"page size: {told}, taken as {size} bytes")
+        return size
     return _USUAL_PAGE
+
+
+def _page_of_page_tables(report: OomReport) -> int:
+    """What divides the bytes of everybody's page tables, since they are made of pages.
+
+    By chance that is a larger page than it was with one of some million tables.
+    """
+    sizes = [row.pgtables for row in report.rows.values() if row.pgtables]
+    if "pgtables_bytes" not in report.columns:
+        return _USUAL_PAGE
+    common = gcd(*sizes)
+    fits = (kb * 1024 for kb in reversed(PAGE_SIZES_KB) if common and common % (kb * 1024) == 0)
+    size = next(fits, _USUAL_PAGE)
+    return size if (size // _USUAL_PAGE) ** len(sizes) > _SURELY else _USUAL_PAGE
 
 
 _CONSTRAINTS = {"CPUSET": DomainKind.CPUSET, "MEMORY_POLICY": DomainKind.MEMPOLICY}
