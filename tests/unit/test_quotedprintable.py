@@ -8,7 +8,7 @@ from oomsayer.kernel.quotedprintable import decoded
 
 LINES = (
     "[12.5] java invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0",
-    "[12.6] oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=/,mems_allowed=0,oom_memcg=/a,task_memcg=/a",
+    "[12.6] oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=/,mems_allowed=0,oom_memcg=/a",
     "[12.7] Memory cgroup out of memory: Killed process 7 (caf\u00e9 =3D)",
     "",
     "x" * 200,
