@@ -29,6 +29,7 @@ from oomsayer.controller.history import PrometheusHistory
 from oomsayer.controller.leader import Leader
 from oomsayer.controller.metrics import Metrics
 from oomsayer.controller.reconcile import Reconciler
+from oomsayer.controller.relist import Relist
 from oomsayer.controller.state import State
 from oomsayer.controller.terse import Terse
 from oomsayer.controller.watch import Change, Watches
@@ -40,11 +41,6 @@ WORKERS = 4
 """Nodes looked at side by side: their time is spent waiting for the API server."""
 STUCK_SECONDS = 300.0
 """A worker that is busy with one node for so long makes the operator unhealthy."""
-
-SETTLED_SECONDS = 10.0
-"""By then the watches have told what there is."""
-RELIST_SECONDS = 120.0
-"""How often the names of policies and forecasts are listed, for what was deleted while nobody watched."""
 
 _NODE, _POLICY = "node/", "policy/"
 _STOP_SECONDS = 5.0
@@ -129,7 +125,7 @@ class Operator:
         self._leader = Leader(self._api, args.namespace, args.identity, self._on_leader, args.deployment)
         self._leading = asyncio.Event()
         self._busy: dict[str, float] = {}
-        self._gone: set[str] = set()
+        self._relist = Relist(self._api, self._state, self._look_again, self._all_nodes)
         self._watches: Watches | None = None
 
     async def run(self, host: str, port: int) -> None:
@@ -166,25 +162,9 @@ class Operator:
         self._watches.start()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._leader.run(), name="leader")
-            group.create_task(self._look_for_what_is_gone(), name="gone")
+            group.create_task(self._relist.run(), name="relist")
             for number in range(WORKERS):
                 group.create_task(self._worker(), name=f"worker {number}")
-
-    async def _look_for_what_is_gone(self) -> None:
-        """What was deleted while nobody watched: after a gap, or a restart, kopf tells only what there is."""
-        await asyncio.sleep(SETTLED_SECONDS)
-        while True:
-            with suppress(ApiError):
-                held = set(self._state.policy_objects)
-                for name in held - set(await self._api.names(f"/apis/{API_VERSION}/{POLICY_PLURAL}")):
-                    log.info("policy %s is gone", name)
-                    if self._state.lost_policy(name):
-                        self._all_nodes()
-                for name in await self._api.names(f"/apis/{API_VERSION}/{FORECAST_PLURAL}"):
-                    if name not in self._state.reports and name not in self._gone:
-                        self._gone.add(name)
-                        self._queue.add(_NODE + name)
-            await asyncio.sleep(RELIST_SECONDS)
 
     async def _worker(self) -> None:
         while True:
@@ -239,7 +219,6 @@ class Operator:
                 if deleted
                 else self._state.saw_report(change.obj, change=change.kind is not None)
             )
-            self._gone.discard(name)
             if news:
                 self._queue.add(_NODE + name)
             return
