@@ -89,16 +89,21 @@ def read_report(obj: Mapping[str, Any]) -> Report:
         report = NodeMemoryReport.model_validate(obj)
     except ValidationError as error:
         raise ReportError(f"the report does not validate: {first_errors(error)}") from error
-    owner = next((o for o in report.metadata.owner_references if o.kind == "Node"), None)
     return Report(
         node=report.metadata.name,
-        node_uid=owner.uid if owner else None,
+        node_uid=node_uid(obj["metadata"]),
         sampled_at=report.status.sampled_at,
         snapshot=snapshot(report.status),
         watched=_watched(report.status),
         kubelet=_kubelet(report.status.kubelet),
         kills=report.status.kills,
     )
+
+
+def node_uid(metadata: Mapping[str, Any]) -> str | None:
+    """UID of the Node that owns an object, None without."""
+    owners = metadata.get("ownerReferences") or ()
+    return next((str(owner["uid"]) for owner in owners if owner.get("kind") == "Node"), None)
 
 
 def snapshot(status: NodeMemoryReportStatus) -> Snapshot:

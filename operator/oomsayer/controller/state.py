@@ -8,7 +8,7 @@ from typing import Any
 
 from oomsayer.api.policy import OOMPolicySpec
 from oomsayer.controller.policy import Policies, policies, read_policy
-from oomsayer.controller.snapshot import Report, ReportError, read_report
+from oomsayer.controller.snapshot import Report, ReportError, node_uid, read_report
 
 LONGEST_DELAY = timedelta(seconds=30)
 """An agent that waits longer to write has a clock that is behind, rather."""
@@ -27,7 +27,7 @@ class Seen:
             which made sampledAt, has no say in how old a report is.
         arrived: when it was seen to change, on the local monotonic clock; None for one that was there
             already when the watch began.
-        node_uid: of the Node that owns it, None without: known even where the rest can not be used.
+        node_uid: of the Node that owns it, None without: known even where the rest cannot be used.
     """
 
     report: Report | ReportError
@@ -107,12 +107,6 @@ class State:
             return False
         self.policies = policies(self._specs)
         return True
-
-
-def node_uid(metadata: Mapping[str, Any]) -> str | None:
-    """UID of the Node that owns an object, None without."""
-    owners = metadata.get("ownerReferences") or ()
-    return next((str(owner["uid"]) for owner in owners if owner.get("kind") == "Node"), None)
 
 
 def written_at(metadata: Mapping[str, Any]) -> datetime:

@@ -139,6 +139,12 @@ def release_version(release: str) -> tuple[int, int] | None:
     return (int(match[1]), int(match[2])) if match else None
 
 
+def stable_release(release: str) -> tuple[int, ...]:
+    """The first three numbers of a release, such as 5.4.144; empty where it has fewer."""
+    match = re.match(r"(\d{1,4})\.(\d{1,4})\.(\d{1,4})", release)
+    return tuple(map(int, match.groups())) if match else ()
+
+
 def detect(release: str, small_oom_score: int | None = None) -> Detection:
     """The era of a running kernel.
 

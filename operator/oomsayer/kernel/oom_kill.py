@@ -9,14 +9,13 @@ it asks for hundreds of domains at once; the tests hold one against the other.
 Source: mm/oom_kill.c 4.19 to 7.1, mem_cgroup_oom() in mm/memcontrol.c (memcg1_oom_prepare() from 6.12 on).
 """
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 
 from oomsayer.kernel.badness import oom_badness, unkillable
 from oomsayer.kernel.domain import Domain, DomainKind
-from oomsayer.kernel.era import Era, Tie, release_version
+from oomsayer.kernel.era import Era, Tie, release_version, stable_release
 from oomsayer.kernel.snapshot import Memcg, Sysctls, Task
 
 
@@ -125,8 +124,7 @@ def pagefault_out_of_memory(kernel: str, *, memcg_waits: bool, node: Outcome) ->
     if memcg_waits:
         return Outcome.HANGS
     version = release_version(kernel) or _PAGEFAULT_RETRIES
-    stable = re.match(r"\d+\.\d+\.(\d{1,4})", kernel)
-    fixed = stable is not None and int(stable[1]) >= _PAGEFAULT_RETRIES_STABLE.get(version, 10_000)
+    fixed = stable_release(kernel)[2:] >= (_PAGEFAULT_RETRIES_STABLE.get(version, 10_000),)
     return Outcome.RETRIED if fixed or version >= _PAGEFAULT_RETRIES else node
 
 

@@ -285,12 +285,10 @@ def _verdict(domain: Domain, hierarchy: Hierarchy, depth: int) -> Verdict:
     if not outcome.kills:
         ranked = []
     order = kill_order(ranked, depth, domain, hierarchy)
-    chosen = _candidate(ranked[0], hierarchy) if order and hierarchy.snapshot.era.sacrifice_child else None
-    if chosen is not None and chosen.task is order[0].task:
-        chosen = None
-    first = chosen or (order[0].victim if order else None)
-    runner_up = _runner_up(first, ranked, hierarchy)
+    first, runner_up, *_ = (*(_candidate(entry, hierarchy) for entry in ranked[:2]), None, None)
     confidence, assumptions = _confidence(domain, outcome, order, (first, runner_up), hierarchy)
+    # Who is worst dies, or a child of its.
+    chosen = first if order and first is not None and first.task is not order[0].task else None
     return Verdict(domain, tuple(order), runner_up, confidence, assumptions, chosen)
 
 
@@ -306,14 +304,6 @@ def presumed_outcome(domain: Domain, hierarchy: Hierarchy, *, candidates: bool) 
         scan = Scan.ABORTED
     refused = mem_cgroup_oom(snapshot.memcgs[domain.path]) if domain.kind is DomainKind.MEMCG else None
     return refused or out_of_memory(_PRESUMED[domain.kind], snapshot.sysctls, scan)
-
-
-def _runner_up(first: Candidate | None, ranked: Sequence[int], hierarchy: Hierarchy) -> Candidate | None:
-    tasks = hierarchy.snapshot.tasks
-    for entry in ranked[:2]:
-        if first is None or tasks[entry & INDEX_MASK] is not first.task:
-            return _candidate(entry, hierarchy)
-    return None
 
 
 def _confidence(

@@ -166,9 +166,7 @@ class Scanner:
             userspace_killers=killers,
             gaps=(*gaps, *left_out),
         )
-        if outlasted:
-            shot = replace(shot, tasks=tuple(self._reaped(shot, outlasted)))
-        return replace(shot, tasks=tuple(self._vforked(shot))) if shared else shot
+        return replace(shot, tasks=tuple(self._marked(shot, outlasted))) if shared or outlasted else shot
 
     def _read_what_seldom_changes(self) -> None:
         self._read_zones()
@@ -249,28 +247,20 @@ class Scanner:
             alive = {task.pid for task in tasks}
             self._tasks = {pid: kept for pid, kept in self._tasks.items() if pid in alive}
 
-    def _reaped(self, shot: Snapshot, outlasted: frozenset[int]) -> Iterator[Task]:
-        """The tasks, those marked whose memory was taken: the kernel shows a score of 0 for them."""
-        total = shot.memory.total_pages + shot.memory.swap_total_pages
-        for task in shot.tasks:
-            suspect = task.pid in outlasted and task.unkillable is None
-            if suspect and self.oom_score(task.pid) == 0 < oom_score(
-                task, total, shot.era, shot.memory.page_size
-            ):
-                yield replace(task, unkillable=Unkillable.OOM_SKIP)
-            else:
-                yield task
+    def _marked(self, shot: Snapshot, outlasted: frozenset[int]) -> Iterator[Task]:
+        """The tasks, those marked for which the kernel shows a score of 0 where they would have one.
 
-    def _vforked(self, shot: Snapshot) -> Iterator[Task]:
-        """The tasks, those in vfork marked: the kernel shows a score of 0 where they would have one."""
+        That is in vfork, or where the memory of one that has long been dying was taken.
+        """
         total = shot.memory.total_pages + shot.memory.swap_total_pages
         homes = {task.pid: task.mm for task in shot.tasks if task.mm}
         for task in shot.tasks:
-            suspect = task.mm and homes.get(task.parent) == task.mm and task.unkillable is None
+            reaped = task.pid in outlasted
+            suspect = (reaped or (task.mm and homes.get(task.parent) == task.mm)) and task.unkillable is None
             if suspect and task.oom_score_adj != OOM_SCORE_ADJ_MIN and not task.in_flight:
                 shown = self.oom_score(task.pid)
                 if shown == 0 < oom_score(task, total, shot.era, shot.memory.page_size):
-                    yield replace(task, unkillable=Unkillable.VFORK)
+                    yield replace(task, unkillable=Unkillable.OOM_SKIP if reaped else Unkillable.VFORK)
                     continue
             yield task
 

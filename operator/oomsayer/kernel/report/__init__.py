@@ -188,8 +188,10 @@ class OomReport:
         Kernels up to 4.x choose threads in a memory cgroup, and their lines name them: it is the one process
         of the table with the same address space.
         """
-        killed = next((killed for killed in self.killed if killed.pid == pid), None)
-        if self.chosen is None or killed is None or not killed.total_vm_kb or self.row_of(pid) is not None:
+        if self.chosen is None or not self.killed or self.killed[0].pid != pid:
+            return pid
+        killed = self.killed[0]
+        if not killed.total_vm_kb or self.row_of(pid) is not None:
             return pid
         same = [
             row.tgid

@@ -92,9 +92,9 @@ def candidates(report: OomReport, page_size: int) -> list[Ranked]:
 
 def _counts_pages(report: OomReport, page_size: int) -> bool:
     """Whether page tables are in pages: without a table's header, where they are no whole pages in bytes."""
-    if report.columns:
+    if report.columns or report.pgtables_in_pages:
         return report.pgtables_in_pages
-    return report.pgtables_in_pages or any(row.pgtables % page_size for row in report.rows.values())
+    return any(row.pgtables % page_size for row in report.rows.values())
 
 
 def rank(table: Iterable[Ranked], reading: Reading) -> list[Ranked]:

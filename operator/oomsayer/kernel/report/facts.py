@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from oomsayer.kernel import nodelist
 from oomsayer.kernel.domain import DomainKind, constrained_alloc, mem_cgroup_get_max
-from oomsayer.kernel.era import ERAS, Era, detect, era_named, release_version
+from oomsayer.kernel.era import ERAS, Era, detect, era_named, release_version, stable_release
 from oomsayer.kernel.report import PAGE_SIZES_KB, Limit, OomReport
 from oomsayer.kernel.snapshot import ROOT, Memcg, Memory, Sysctls
 
@@ -206,7 +206,7 @@ def rules_of(report: OomReport, missing: Missing) -> tuple[Era | None, str | Non
     for doubt in detection.doubts:
         missing.add(doubt)
     era = _without_child_step(detection.era, report)
-    if _stable_release(report.kernel or "") >= _SIGNED_STABLE and version == _SIGNED_STABLE[:2]:
+    if stable_release(report.kernel or "") >= _SIGNED_STABLE and version == _SIGNED_STABLE[:2]:
         era = era_named("E5")
     elif _ubuntu_with_signed_badness(report.kernel or ""):
         missing.add(
@@ -223,12 +223,6 @@ def _ubuntu_with_signed_badness(release: str) -> bool:
         return False
     number = int(match[1])
     return number >= (_UBUNTU_CLOUD_SIGNED if number >= _UBUNTU_CLOUD_FROM else _UBUNTU_SIGNED)
-
-
-def _stable_release(release: str) -> tuple[int, ...]:
-    """The first three numbers of a release, where it is a stable kernel's own and no vendor's package."""
-    match = re.match(r"(\d{1,4})\.(\d{1,4})\.(\d{1,4})", release)
-    return tuple(map(int, match.groups())) if match else ()
 
 
 def _without_child_step(era: Era, report: OomReport) -> Era:

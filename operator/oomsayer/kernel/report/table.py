@@ -1,6 +1,7 @@
 """The table of the candidates: its columns, and those rows that are not read at a glance."""
 
 import re
+from collections.abc import Sequence
 
 from oomsayer.kernel.logline import LogLine
 from oomsayer.kernel.report.release import date_by_columns
@@ -52,7 +53,7 @@ def read_columns(source: Source, line: LogLine) -> bool:
 
 def read_odd_row(source: Source, text: str) -> None:
     """A row off the fast way: wrapped in something, broken by a console, or without a table's header."""
-    raw = text.encode("utf-8", "surrogateescape")
+    raw = _raw(text)
     report = source.report
     if source.table is not None and report is not None and not report.ended:
         match = source.table.pattern.search(raw)
@@ -84,18 +85,26 @@ def _columns_of(raw: bytes) -> tuple[str, ...] | None:
 def unwrap_row(source: Source, begun: str, text: str) -> bool:
     """Join the rest of a row; a row without a name stands for itself when another follows."""
     report, table = source.report, source.table
-    other = re.search(WHOLE, text) or re.search(ANY_ROW, text.encode("utf-8", "surrogateescape"))
+    other = re.search(WHOLE, text) or re.search(ANY_ROW, _raw(text))
     ways = [begun] if other else joined(begun, text)
     if not other and begun[-1:].isspace():
         # Of a mail's line that flows on: the blank before the break is the only one.
         ways = [f"{begun.rstrip()} {text}"]
     if report is None or table is None or report.ended:
-        whole = [way for way in reversed(ways) if _columns_of(way.encode("utf-8", "surrogateescape"))]
-        if not other and whole:
-            read_odd_row(source, whole[0])
-        return bool(whole) and not other
-    found = (table.pattern.search(way.encode("utf-8", "surrogateescape")) for way in ways)
-    match = next(filter(None, found), None)
+        return not other and _begin_with(source, ways)
+    match = next(filter(None, (table.pattern.search(_raw(way)) for way in ways)), None)
     if match is not None:
         source.add_row(report, table.row(match))
     return match is not None and not other
+
+
+def _begin_with(source: Source, ways: Sequence[str]) -> bool:
+    """Read the first row of a table without a header, in the last of these ways that makes one."""
+    whole = next((way for way in reversed(ways) if _columns_of(_raw(way))), None)
+    if whole is not None:
+        read_odd_row(source, whole)
+    return whole is not None
+
+
+def _raw(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
