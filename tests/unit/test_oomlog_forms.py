@@ -6,6 +6,7 @@ from tests.unit.oom_report_text import CONTAINER_PATH, Row, Text
 from oomsayer.kernel.explain import Explanation, explain
 from oomsayer.kernel.logline import log_lines
 from oomsayer.kernel.oomscan import oom_reports
+from oomsayer.kernel.report.reader import OomReportReader
 
 REPORT = Text(
     (Row(100, "web server", 90_000, adj=-5), Row(200, "x) (y", 400), Row(300, "[kworker] 1 2 3", 10)),
@@ -16,6 +17,8 @@ REPORT = Text(
 )
 NOISE = ["systemd[1]: Started Daily apt upgrade.", "eth0: link up", 'audit: type=1400 comm="x" pid=1 name']
 
+
+FILLER = ["Nov 24 01:02:03 node-1 kubelet[77]: nothing of note happened here, and at length"] * 4000
 
 FORMS = {
     "dmesg": "[   12.345678] {}",
@@ -89,6 +92,13 @@ JSON_FORMS = {
 
 def explained(lines: list[str]) -> list[Explanation]:
     return [explain(report) for report in oom_reports(["\n".join(lines).encode()])]
+
+
+def explained_of(lines: list[str], block_bytes: int = 65_536) -> list[Explanation]:
+    """Of a log so long that it is searched before it is read."""
+    log = "\n".join([*FILLER, *lines, *FILLER]).encode()
+    blocks = (log[at : at + block_bytes] for at in range(0, len(log), block_bytes))
+    return [explain(report) for report in oom_reports(blocks)]
 
 
 def assert_is_the_report(told: Explanation) -> None:
@@ -227,21 +237,44 @@ def test_many_reports_come_in_order_with_their_own_tables() -> None:
 
 
 def test_a_report_in_the_middle_of_a_long_log_is_found_wherever_the_blocks_end() -> None:
-    filler = b"Nov 24 01:02:03 node-1 kubelet[77]: nothing of note happened here, and at length\n" * 4000
-    report = "".join(f"Nov 24 01:02:03 node-1 kernel: {line}\n" for line in REPORT.lines()).encode()
-    log = filler + report + filler + report.replace(b"100", b"101") + filler
+    report = [f"Nov 24 01:02:03 node-1 kernel: {line}" for line in REPORT.lines()]
+    again = [line.replace("100", "101") for line in report]
     for size in (997, 65_536, 262_144):
-        found = [explain(r) for r in oom_reports(log[at : at + size] for at in range(0, len(log), size))]
+        found = explained_of([*report, *FILLER, *again], size)
         assert [one.killed[0][0] for one in found] == [100, 101]
         assert_is_the_report(found[0])
 
 
 def test_a_report_without_header_in_the_middle_of_a_long_log_keeps_its_table() -> None:
-    filler = b"Nov 24 01:02:03 node-1 kubelet[77]: nothing of note happened here, and at length\n" * 4000
-    lines = REPORT.lines()[4:]
-    log = filler + "".join(f"Nov 24 01:02:03 node-1 kernel: {line}\n" for line in lines).encode() + filler
-    (told,) = (explain(r) for r in oom_reports(log[at : at + 65_536] for at in range(0, len(log), 65_536)))
+    (told,) = explained_of([f"Nov 24 01:02:03 node-1 kernel: {line}" for line in REPORT.lines()[4:]])
     assert (len(told.candidates), told.agrees, told.complete) == (3, True, False)
+
+
+def test_a_line_that_a_console_broke_is_put_together_in_the_middle_of_a_long_log_too() -> None:
+    whole = "\n".join(REPORT.lines())
+    for broken in (
+        whole.replace("usage 400000kB, limit", "usage 400000kB,\nlimit"),
+        whole.replace("Not tainted 5.15", "Not tainted\n5.15"),
+    ):
+        assert broken != whole
+        (told,) = explained_of(broken.splitlines())
+        assert_is_the_report(told)
+
+
+def test_after_a_table_that_breaks_off_a_log_is_searched_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+    feed = OomReportReader.feed
+
+    def counted(reader: OomReportReader, line: bytes) -> None:
+        read.append(line)
+        feed(reader, line)
+
+    monkeypatch.setattr(OomReportReader, "feed", counted)
+    lines = REPORT.lines()
+    (end,) = (n for n, line in enumerate(lines) if line.startswith("oom-kill:"))
+    (told,) = explained_of(lines[:end])
+    assert (len(told.candidates), told.killed) == (3, ())
+    assert len(read) < len(FILLER) / 2
 
 
 def test_hostile_names_stay_names() -> None:

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TypeAlias
 
 from oomsayer.kernel.logline import LogLine, log_lines
-from oomsayer.kernel.report import MOST_ROWS, OomReport
+from oomsayer.kernel.report import OomReport
 from oomsayer.kernel.report.header import read_cpuset, read_header
 from oomsayer.kernel.report.kill import (
     CHOSEN,
@@ -24,7 +24,7 @@ from oomsayer.kernel.report.kill import (
     read_sizes,
 )
 from oomsayer.kernel.report.memory import COUNTER, read_cgroups, read_counter, read_machine, read_trace
-from oomsayer.kernel.report.release import RELEASE, read_features, read_release
+from oomsayer.kernel.report.release import FEATURES, RELEASE, read_features, read_release
 from oomsayer.kernel.report.row import ANY_ROW, NUMBERS, ROW_START
 from oomsayer.kernel.report.source import BREAKABLE, MOST_BYTES_A_LINE, WHOLE, Finished, Source, joined
 from oomsayer.kernel.report.summary import read_summary, summed_up
@@ -93,12 +93,7 @@ _READERS: tuple[tuple[str, _LineReader], ...] = (
     ("panic_on_oom", read_end),
     ("moom_callback", read_trace),
     ("mem_cgroup_o", read_trace),
-    ("percpu ", read_features),
-    ("sec_pagetables", read_features),
-    ("min protection", read_features),
-    ("Tasks state", read_features),
-    ("workingset_refault", read_features),
-    ("vmalloc ", read_features),
+    *((word, read_features) for word in FEATURES),
 )
 """Which reader to ask for a line that holds a word."""
 _WORDS: tuple[bytes, ...] = tuple(dict.fromkeys(word.encode() for word, _ in _READERS))
@@ -192,17 +187,14 @@ class OomReportReader:
         # Rows of two writers look alike: only where there is one can they be taken as they come.
         if len(self._sources) > _ONE_WRITER:
             return at
+        found = []
         match = table.line.match(lines, at, end)
-        rows, row = report.rows, table.row
         while match is not None:
-            if len(rows) < MOST_ROWS:
-                # A copy of a row says the same.
-                rows.setdefault(int(match[1]), row(match))
-            else:
-                report.rows_dropped += 1
+            found.append(match.groups())
             at = match.end()
             match = table.line.match(lines, at, end)
-        source.idle = 0
+        if found:
+            source.add_rows(report, table.rows(found))
         return at
 
     def _ahead_to_telling(self, lines: bytes, at: int, end: int) -> int:
@@ -223,7 +215,11 @@ class OomReportReader:
         head = lines.rfind(b"\n", at, head) + 1 or at
         begins = {begin for word in _WORDS for begin in _lines_with(word, lines, at, head)}
         for begin in sorted(begins):
-            self.feed(lines[begin : lines.find(b"\n", begin, end)])
+            after = lines.find(b"\n", begin, end)
+            self._read(lines[begin : min(after, begin + MOST_BYTES_A_LINE)])
+            # The rest of a broken line may hold no word.
+            if self.expectant:
+                return after + 1
         return head
 
     def _row(self, source: Source, raw: bytes) -> bool:
@@ -234,7 +230,7 @@ class OomReportReader:
         match = table.pattern.search(raw)
         if match is None or not table.named(match) or report.ended:
             return False
-        source.add_row(report, table.row(match))
+        source.add_rows(report, [table.row(match)])
         return True
 
     def _read(self, raw: bytes) -> None:

@@ -10,16 +10,19 @@ RELEASE = r"(?:Not tainted|Tainted:[^#]*?)\s+(\d{1,3}\.\d{1,4}\S*)\s*(?:#|$)"
 _BOOT = r"Linux version (\d{1,3}\.\d{1,4}\S*) "
 _CPU = r"CPU: (\d{1,6}) (UID: \d+ )?PID: "
 _TABLE_HEADED_SINCE = (4, 19)
-_FEATURES: tuple[tuple[str, tuple[int, int] | None, tuple[int, int] | None], ...] = (
-    (r"(?:^|\s)percpu \d+\s*$", (5, 9), None),
-    (r"(?:^|\s)workingset_refault_anon \d+\s*$", (5, 9), None),
-    (r"(?:^|\s)workingset_refault \d+\s*$", None, (5, 8)),
-    (r"(?:^|\s)vmalloc \d+\s*$", (5, 18), None),
-    (r"(?:^|\s)sec_pagetables[ :]\d+", (6, 1), None),
-    (r"Tasks state \(memory values in pages\)", _TABLE_HEADED_SINCE, None),
-    (r"Memory cgroup min protection \d+kB", (6, 19), None),
+_FEATURES: tuple[tuple[str, str, tuple[int, int] | None, tuple[int, int] | None], ...] = (
+    ("percpu ", r"(?:^|\s)percpu \d+\s*$", (5, 9), None),
+    ("workingset_refault_anon", r"(?:^|\s)workingset_refault_anon \d+\s*$", (5, 9), None),
+    ("workingset_refault ", r"(?:^|\s)workingset_refault \d+\s*$", None, (5, 8)),
+    ("vmalloc ", r"(?:^|\s)vmalloc \d+\s*$", (5, 18), None),
+    ("sec_pagetables", r"(?:^|\s)sec_pagetables[ :]\d+", (6, 1), None),
+    ("Tasks state", r"Tasks state \(memory values in pages\)", _TABLE_HEADED_SINCE, None),
+    ("min protection", r"Memory cgroup min protection \d+kB", (6, 19), None),
 )
-"""What dates a report that shows no release: first and last mainline release that prints it."""
+FEATURES = tuple(word for word, *_ in _FEATURES)
+"""What dates a report that shows no release: first and last mainline release that prints it.
+
+Before each pattern stands a word that all it matches hold."""
 
 
 def read_release(source: Source, line: LogLine) -> bool:
@@ -50,8 +53,8 @@ def read_features(source: Source, line: LogLine) -> bool:
     report = source.report
     if report is None or report.ended:
         return False
-    for pattern, since, until in _FEATURES:
-        if re.search(pattern, line.text):
+    for word, pattern, since, until in _FEATURES:
+        if word in line.text and re.search(pattern, line.text):
             report.since = max(report.since, since or report.since)
             report.until = min(report.until, until or report.until)
             return True

@@ -1,7 +1,9 @@
 """One row of the table: how it looks, and what its columns hold, which the table's header names."""
 
 import re
-from functools import partial
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache, partial
+from itertools import repeat
 
 from oomsayer.kernel.report import TaskRow
 
@@ -27,9 +29,10 @@ class Table:
         self.pattern = re.compile(
             rb"\[\s*(\d{1,10})\]" + rb"\s+(-?\d{1,20})" * count + rb"(?:\s(.*))?$", re.DOTALL
         )
-        # The same with the whole line around it, where nothing in the line is quoted or coloured.
+        # The same with the whole line around it, where nothing in the line is quoted or coloured. Its prefix
+        # is greedy, which is faster: no name has room for what looks like a row.
         self.line = re.compile(
-            rb"[^\n]*?\[ *(\d{1,10})\]" + rb" +(-?\d{1,20})" * count + rb" ([^\n\x1b\"]+)\n"
+            rb"[^\n]*\[ *(\d{1,10})\]" + rb" +(-?\d{1,20})" * count + rb" ([^\n\x1b\"]+)\n"
         )
         # Among a row's numbers the pid comes first: a place of 0 is a column that is not there.
         place = {name: index for index, name in enumerate(columns, start=1)}
@@ -43,20 +46,41 @@ class Table:
         return bool((match[self.pattern.groups] or b"").strip())
 
     def row(self, match: re.Match[bytes]) -> TaskRow:
-        """One row, its numbers taken by the names of their columns."""
-        *numbers, comm = match.groups()
-        values = list(map(int, numbers))
+        """The row that a line holds."""
+        return next(self.rows([match.groups()]))
+
+    def rows(self, found: Sequence[tuple[bytes, ...]]) -> Iterator[TaskRow]:
+        """Rows by the groups of their matches, a column at a time: each is named in the table's header."""
+        *numbers, comms = zip(*found, strict=True)
+        columns = [list(map(int, column)) for column in numbers]
+        names = b"\n".join([(comm or b"").rstrip(b"\r\n") for comm in comms])
         tgid, uid, adj, rss, swap, total_vm = self._places
-        return _new_row(
-            (
-                values[0],
-                values[tgid],
-                values[uid] % 2**32 if uid else -1,
-                (comm or b"").rstrip(b"\r\n").decode("utf-8", "backslashreplace"),
-                values[adj],
-                values[rss],
-                values[swap] if swap else None,
-                sum([values[place] for place in self._page_tables]),
-                values[total_vm] if total_vm else 0,
-            )
+        return map(
+            _new_row,
+            zip(
+                columns[0],
+                columns[tgid],
+                [number % 2**32 for number in columns[uid]] if uid else repeat(-1),
+                names.decode("utf-8", "backslashreplace").split("\n"),
+                columns[adj],
+                columns[rss],
+                columns[swap] if swap else repeat(None),
+                _sums([columns[place] for place in self._page_tables]),
+                columns[total_vm] if total_vm else repeat(0),
+                strict=False,
+            ),
         )
+
+
+# Logs hold the same table again and again.
+@lru_cache(maxsize=64)
+def table_of(columns: tuple[str, ...]) -> Table:
+    """How rows of these columns are read."""
+    return Table(columns)
+
+
+def _sums(columns: Sequence[Sequence[int]]) -> Iterable[int]:
+    """The sum of each row of some columns, endless zeros where there are none."""
+    if len(columns) == 1:
+        return columns[0]
+    return map(sum, zip(*columns, strict=True)) if columns else repeat(0)

@@ -2,7 +2,7 @@
 
 import re
 from collections import OrderedDict, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 from oomsayer.kernel.logline import LogLine
@@ -132,13 +132,15 @@ class Source:
         names = [row.comm for row in rows if " " in row.comm]
         return max(ways, key=lambda way: sum(name in way for name in names))
 
-    def add_row(self, report: OomReport, row: TaskRow) -> None:
-        """Keep a row of the open table; a copy of one says the same."""
+    def add_rows(self, report: OomReport, rows: Iterable[TaskRow]) -> None:
+        """Keep rows of the open table; a copy of one says the same."""
         self.idle = 0
-        if len(report.rows) >= MOST_ROWS:
-            report.rows_dropped += 1
-        elif row.pid not in report.rows:
-            report.rows[row.pid] = row
+        kept = report.rows
+        for row in rows:
+            if len(kept) < MOST_ROWS:
+                kept.setdefault(row[0], row)
+            else:
+                report.rows_dropped += 1
 
     def _lately_dead(self, now: float | None) -> dict[int, str]:
         return {

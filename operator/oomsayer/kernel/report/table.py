@@ -5,10 +5,12 @@ from collections.abc import Sequence
 
 from oomsayer.kernel.logline import LogLine
 from oomsayer.kernel.report.release import date_by_columns
-from oomsayer.kernel.report.row import ANY_ROW, ROW_START, SURE_START, Table
+from oomsayer.kernel.report.row import ANY_ROW, ROW_START, SURE_START, table_of
 from oomsayer.kernel.report.source import WHOLE, Source, joined
 
 HEAD = r"\[ *pid *\]((?: +[^\s\[\]]+)+) +name\s*$"
+_MOST_COLUMNS = 16
+"""More than any kernel prints."""
 _DEFAULT_COLUMNS = {
     7: ("uid", "tgid", "total_vm", "rss", "pgtables_bytes", "swapents", "oom_score_adj"),
     8: ("uid", "tgid", "total_vm", "rss", "nr_ptes", "nr_pmds", "swapents", "oom_score_adj"),
@@ -37,15 +39,14 @@ def read_columns(source: Source, line: LogLine) -> bool:
     if match is None:
         return source.wrapped(line)
     columns = tuple(match[1].split())
-    table = Table(columns)
-    if not table.known or len(columns) > 16:  # noqa: PLR2004 - no kernel prints so many
+    if len(columns) > _MOST_COLUMNS or not table_of(columns).known:
         return False
     report = source.open(line)
     if report.columns == columns and source.table is not None and not report.ended:
         return True
     if report.rows or report.ended:
         report = source.new(line)
-    report.columns, source.table = columns, table
+    report.columns, source.table = columns, table_of(columns)
     report.wide_pid = "[  pid  ]" in line.text
     date_by_columns(report, columns)
     return True
@@ -58,7 +59,7 @@ def read_odd_row(source: Source, text: str) -> None:
     if source.table is not None and report is not None and not report.ended:
         match = source.table.pattern.search(raw)
         if match is not None and source.table.named(match):
-            source.add_row(report, source.table.row(match))
+            source.add_rows(report, [source.table.row(match)])
         elif re.search(ROW_START, raw):
             source.keep(text)
         return
@@ -69,11 +70,11 @@ def read_odd_row(source: Source, text: str) -> None:
         return
     line = LogLine("", None, text)
     report = source.new(line) if report is not None and report.ended else source.open(line)
-    source.table = Table(columns)
+    source.table = table_of(columns)
     date_by_columns(report, columns)
     again = source.table.pattern.search(raw)
     if again:
-        source.add_row(report, source.table.row(again))
+        source.add_rows(report, [source.table.row(again)])
 
 
 def _columns_of(raw: bytes) -> tuple[str, ...] | None:
@@ -94,7 +95,7 @@ def unwrap_row(source: Source, begun: str, text: str) -> bool:
         return not other and _begin_with(source, ways)
     match = next(filter(None, (table.pattern.search(_raw(way)) for way in ways)), None)
     if match is not None:
-        source.add_row(report, table.row(match))
+        source.add_rows(report, [table.row(match)])
     return match is not None and not other
 
 
