@@ -473,35 +473,52 @@ def test_a_host_process_as_victim_is_announced_on_the_node(shop: Shop) -> None:
     assert "kills backup (pid 70, a host process outside pods, in /backup.service)" in note
 
 
+def policy(name: str, **spec: object) -> dict[str, object]:
+    return {
+        "apiVersion": "oomsayer.dev/v1alpha1",
+        "kind": "OOMPolicy",
+        "metadata": {"name": name},
+        "spec": spec,
+    }
+
+
+def accepted(shop: Shop, name: str) -> tuple[str, str] | None:
+    for condition in shop.server.get("oompolicy", name).get("status", {}).get("conditions", ()):
+        if condition["type"] == "Accepted":
+            return condition["status"], condition["reason"]
+    return None
+
+
 @pytest.mark.usefixtures("operator")
 def test_a_policy_takes_effect_without_a_restart_and_says_so(shop: Shop) -> None:
     shop.report(redis=490)
     eventually(lambda: bool(shop.annotations()), "annotations")
-    policy = {
-        "apiVersion": "oomsayer.dev/v1alpha1",
-        "kind": "OOMPolicy",
-        "metadata": {"name": "calm"},
-        "spec": {"thresholds": {"podHeadroomPercent": 1, "clearPercent": 1}},
-    }
-    shop.server.apply(policy)
+    shop.server.apply(policy("calm", thresholds={"podHeadroomPercent": 1, "clearPercent": 1}))
     try:
         eventually(lambda: not shop.risks() and not shop.annotations(), "the risk ends")
-        accepted = shop.server.get("oompolicy", "calm")["status"]["conditions"][0]
-        assert (accepted["type"], accepted["status"], accepted["reason"]) == ("Accepted", "True", "Valid")
+        assert accepted(shop, "calm") == ("True", "Valid")
     finally:
         shop.server.kubectl("delete", "oompolicy", "calm")
     eventually(lambda: bool(shop.annotations()), "the risk is back with the defaults")
 
 
 @pytest.mark.usefixtures("operator")
+def test_of_two_policies_for_all_namespaces_the_one_that_is_not_in_force_says_so(shop: Shop) -> None:
+    shop.server.apply(policy("second"))
+    try:
+        eventually(lambda: accepted(shop, "second") == ("True", "Valid"), "the only one is in force")
+        shop.server.apply(policy("first"))
+        eventually(lambda: accepted(shop, "second") == ("False", "Conflict"), "another came before it")
+        assert accepted(shop, "first") == ("True", "Valid")
+        shop.server.kubectl("delete", "oompolicy", "first")
+        eventually(lambda: accepted(shop, "second") == ("True", "Valid"), "it is in force again")
+    finally:
+        shop.server.kubectl("delete", "oompolicy", "first", "second", "--ignore-not-found")
+
+
+@pytest.mark.usefixtures("operator")
 def test_a_policy_keeps_a_namespace_silent(shop: Shop) -> None:
-    policy = {
-        "apiVersion": "oomsayer.dev/v1alpha1",
-        "kind": "OOMPolicy",
-        "metadata": {"name": "silent"},
-        "spec": {"namespaces": {"exclude": ["default"]}},
-    }
-    shop.server.apply(policy)
+    shop.server.apply(policy("silent", namespaces={"exclude": ["default"]}))
     try:
         shop.report(redis=490)
         eventually(lambda: shop.next().get("headroom") == "22Mi", "a forecast")

@@ -72,7 +72,7 @@ class Condition(StrEnum):
     HISTORY = "History"
     """Of an OOMForecast, where a Prometheus is configured: it tells of the time before the agent watched."""
     ACCEPTED = "Accepted"
-    """Of an OOMPolicy: the operator follows it."""
+    """Of an OOMPolicy: the operator follows it, for some of its namespaces at least."""
 
 
 class ConditionReason(StrEnum):
@@ -88,6 +88,7 @@ class ConditionReason(StrEnum):
     PROMETHEUS_FAILS = "PrometheusFails"
     VALID = "Valid"
     INVALID_POLICY = "Invalid"
+    CONFLICT = "Conflict"
 
 
 LEASE_NAME = "oomsayer-operator"

@@ -125,7 +125,7 @@ class Operator:
         self._leader = Leader(self._api, args.namespace, args.identity, self._on_leader, args.deployment)
         self._leading = asyncio.Event()
         self._busy: dict[str, float] = {}
-        self._relist = Relist(self._api, self._state, self._look_again, self._all_nodes)
+        self._relist = Relist(self._api, self._state, self._look_again, self._look_at_all)
         self._watches: Watches | None = None
 
     async def run(self, host: str, port: int) -> None:
@@ -226,14 +226,17 @@ class Operator:
         self._queue.add(_POLICY + name)
         if news:
             log.info("policy %s changed: all nodes are looked at again", name)
-            self._all_nodes()
+            self._look_at_all()
 
     def _look_again(self, node: str) -> None:
         self._queue.add(_NODE + node)
 
-    def _all_nodes(self) -> None:
+    def _look_at_all(self) -> None:
+        """At each node, and each policy: what one says of itself depends on the others."""
         for name in self._state.reports:
             self._queue.add(_NODE + name)
+        for name in self._state.policy_objects:
+            self._queue.add(_POLICY + name)
 
     async def _on_leader(self, leading: bool) -> None:  # noqa: FBT001 - the one argument of a callback
         self._metrics.sources.leading = leading
@@ -242,9 +245,7 @@ class Operator:
             self._metrics.sources.nodes.clear()
             return
         self._reconciler.forget_writes()
-        self._all_nodes()
-        for name in self._state.policy_objects:
-            self._queue.add(_POLICY + name)
+        self._look_at_all()
         self._leading.set()
 
     async def _serve(self, host: str, port: int) -> web.AppRunner:

@@ -28,6 +28,8 @@ class Rules:
     minutes_to_oom: int = 0
 
 
+ALL = "*"
+"""Stands for all namespaces; none is called so."""
 SILENT = Rules(headroom_percent=0, clear_percent=0, events=False, annotations=False)
 """Of a namespace that a policy excludes."""
 
@@ -40,19 +42,19 @@ class Policies:
 
     def for_pod(self, namespace: str) -> Rules:
         """The rules for the pods of a namespace: of the policy that names it, else of the one for all."""
-        spec = next(
-            (
-                s
-                for _, s in self.by_name
-                if namespace in s.namespaces.include and namespace not in s.namespaces.exclude
-            ),
-            None,
-        )
+        spec = self._first_for(namespace)
         if spec is None:
             spec = self._for_all()
             if namespace in spec.namespaces.exclude:
                 return SILENT
         return _rules(spec, spec.thresholds.pod_headroom_percent)
+
+    def overruled(self, name: str) -> dict[str, str]:
+        """By namespace, "*" for all, the policy that is asked before the one of that name."""
+        spec = dict(self.by_name)[name]
+        places = [place for place in spec.namespaces.include or (ALL,) if _speaks_for(spec, place)]
+        first = {place: next(n for n, s in self.by_name if _speaks_for(s, place)) for place in places}
+        return {place: other for place, other in first.items() if other != name}
 
     def for_node(self) -> Rules:
         """The rules for nodes: of the policy for all namespaces."""
@@ -60,7 +62,18 @@ class Policies:
         return _rules(spec, spec.thresholds.node_headroom_percent)
 
     def _for_all(self) -> OOMPolicySpec:
-        return next((s for _, s in self.by_name if not s.namespaces.include), OOMPolicySpec())
+        return self._first_for(ALL) or OOMPolicySpec()
+
+    def _first_for(self, place: str) -> OOMPolicySpec | None:
+        return next((spec for _, spec in self.by_name if _speaks_for(spec, place)), None)
+
+
+def _speaks_for(spec: OOMPolicySpec, place: str) -> bool:
+    """Whether a policy names a namespace, or with ALL, names none and so is for all."""
+    if place == ALL:
+        return not spec.namespaces.include
+    # Of both lists, as an older schema let them be stored, to exclude is the safer one.
+    return place in spec.namespaces.include and place not in spec.namespaces.exclude
 
 
 def policies(specs: Mapping[str, OOMPolicySpec]) -> Policies:

@@ -121,7 +121,7 @@ class Reconciler:
             ApiError: the status could not be written.
         """
         policy = self._state.policy_objects.get(name)
-        said = None if policy is None else accepted.verdict(policy, datetime.now(UTC))
+        said = None if policy is None else accepted.verdict(policy, self._state.policies, datetime.now(UTC))
         if said is None:
             return
         body = [{"op": "add", "path": "/status", "value": {"conditions": [status.wire(said)]}}]
