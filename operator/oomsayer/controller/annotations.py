@@ -1,6 +1,7 @@
 """The annotations of pods at risk."""
 
 import logging
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 from oomsayer.api.forecast import Risk
@@ -18,40 +19,46 @@ class Annotations:
 
     def __init__(self, api: ApiServer) -> None:
         self._api = api
-        self._written: dict[str, Mapping[str, str | None]] = {}
+        self._written: defaultdict[str, dict[str, Mapping[str, str | None]]] = defaultdict(dict)
 
     def forget(self) -> None:
         """Take nothing for written."""
         self._written.clear()
 
-    async def annotate(self, current: Iterable[Risk], policies: Policies, problems: list[ApiError]) -> None:
-        """Annotate each pod at risk with the oldest of its risks, those of its own limits first."""
+    def forget_node(self, node: str) -> None:
+        """Take nothing of that node's pods for written; nodes come and go."""
+        self._written.pop(node, None)
+
+    async def annotate(
+        self, node: str, current: Iterable[Risk], policies: Policies, problems: list[ApiError]
+    ) -> None:
+        """Annotate each pod at risk on a node with the oldest of its risks, those of its own limits first."""
         pressing: dict[str, Risk] = {}
         for risk in sorted(current, key=lambda r: (scope(r.domain) is not Scope.POD, r.since)):
             pressing.setdefault(risk.pod_uid, risk)
         for risk in pressing.values():
             try:
                 if _wanted(risk, policies):
-                    await self._put(risk, _told(risk))
+                    await self._put(node, risk, _told(risk))
                 else:
-                    await self.clear(risk)
+                    await self.clear(node, risk)
             except ApiError as error:
                 problems.append(error)
 
-    async def clear(self, risk: Risk) -> None:
+    async def clear(self, node: str, risk: Risk) -> None:
         """Take the annotations of a risk's pod away.
 
         Raises:
             ApiError: they are still there.
         """
-        await self._put(risk, {})
+        await self._put(node, risk, {})
 
-    async def _put(self, risk: Risk, values: Mapping[Annotation, str]) -> None:
+    async def _put(self, node: str, risk: Risk, values: Mapping[Annotation, str]) -> None:
         pod = pod_subject(risk)
         if pod is None:
             return
         wanted = {key.value: values.get(key) for key in Annotation}
-        if self._written.get(pod.uid) == wanted:
+        if self._written[node].get(pod.uid) == wanted:
             return
         # The UID makes the API server refuse a new pod that has taken the old one's name.
         body = {"metadata": {"uid": pod.uid, "annotations": wanted}}
@@ -63,9 +70,9 @@ class Annotations:
             if error.refused and not error.another_object:
                 log.warning("pod %s/%s keeps its annotations: %s", pod.namespace, pod.name, error)
         if values:
-            self._written[pod.uid] = wanted
+            self._written[node][pod.uid] = wanted
         else:
-            self._written.pop(pod.uid, None)
+            self._written[node].pop(pod.uid, None)
 
 
 def _wanted(risk: Risk, policies: Policies) -> bool:

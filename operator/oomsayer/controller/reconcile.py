@@ -152,10 +152,11 @@ class Reconciler:
         if self._history is not None:
             self._history.forget(name)
         self._metrics.sources.nodes.pop(name, None)
+        for risk in before.risks if before else ():
+            await self._annotations.clear(name, risk)
+        self._annotations.forget_node(name)
         if stored is None or before is None:
             return
-        for risk in before.risks:
-            await self._annotations.clear(risk)
         gone = ReportError("the node's report was deleted: is its agent running?", ConditionReason.STALE)
         nothing = {"risks": (), "next": None, "domains": ()}
         after = _unusable(name, before, gone, datetime.now(UTC)).model_copy(update=nothing)
@@ -183,7 +184,7 @@ class Reconciler:
         stored = await self._forecasts.write(stored, before, after, report.node_uid)
 
         # The annotations first: who follows an Event to its pod finds them there.
-        await self._annotations.annotate(current, self._state.policies, problems)
+        await self._annotations.annotate(report.node, current, self._state.policies, problems)
         todo = announce.due(after, current, judged, self._state.policies)
         final, waiting = await self._announcer.announce(after, todo, problems)
         if final != after:
@@ -221,7 +222,7 @@ class Reconciler:
             if told and await self._announcer.write(announce.ending(risk, judged)):
                 return False  # its Event has to wait, and so its end
             if not any(other.pod_uid == risk.pod_uid for other in current):
-                await self._annotations.clear(risk)
+                await self._annotations.clear(judged.report.node, risk)
         except ApiError as error:
             problems.append(error)
             return False
