@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import ssl
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lab import packages
+from lab.native.pki import Authority
 from lab.process import Daemon
 from lab.progress import wait_until
 
@@ -32,15 +34,20 @@ def program(name: str) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Prometheus:
-    """A server on 127.0.0.1 with its configuration, store and log in one directory."""
+    """A server on 127.0.0.1 with its configuration, store and log in one directory.
+
+    Attributes:
+        authority: where given, it answers by TLS, with a certificate of this one's.
+    """
 
     directory: Path
     port: int
+    authority: Authority | None = None
 
     @property
     def url(self) -> str:
         """Where it answers."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.authority else 'http'}://127.0.0.1:{self.port}"
 
     @property
     def store(self) -> Path:
@@ -72,11 +79,13 @@ class Prometheus:
         }
         file = self.directory / "prometheus.yml"
         file.write_text(json.dumps(config))
-        options = {
+        options: dict[str, object] = {
             "config.file": file,
             "storage.tsdb.path": self.store,
             "web.listen-address": f"127.0.0.1:{self.port}",
         }
+        if self.authority is not None:
+            options["web.config.file"] = self._certified(self.authority)
         self._daemon.start([program("prometheus"), *(f"--{name}={value}" for name, value in options.items())])
         wait_until("Prometheus' start", self._ready, seconds=_READY_SECONDS, every=0.1)
 
@@ -96,6 +105,14 @@ class Prometheus:
         result = (self.ask("query", query=expression) or {}).get("result", [])
         return [found["metric"] for found in result]
 
+    def _certified(self, authority: Authority) -> Path:
+        """The file that makes it answer by TLS."""
+        pair = authority.issue("prometheus", user="prometheus", addresses=["IP:127.0.0.1"])
+        file = self.directory / "web.yml"
+        files = {"cert_file": str(pair.certificate), "key_file": str(pair.key)}
+        file.write_text(json.dumps({"tls_server_config": files}))
+        return file
+
     def _ready(self) -> bool:
         self._daemon.require()
         try:
@@ -105,6 +122,9 @@ class Prometheus:
         return True
 
     def _get(self, path: str) -> bytes:
-        with urllib.request.urlopen(f"{self.url}{path}", timeout=_ANSWER_SECONDS) as answer:  # noqa: S310 - loopback
+        trusted = ssl.create_default_context(cafile=self.authority.certificate) if self.authority else None
+        with urllib.request.urlopen(  # noqa: S310 - loopback
+            f"{self.url}{path}", timeout=_ANSWER_SECONDS, context=trusted
+        ) as answer:
             content: bytes = answer.read()
             return content

@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from lab.native.pki import Authority
 from lab.prometheus import Prometheus
 from tests.api.prometheus import remember
 from tests.api.server import ApiServer, Installation, eventually
@@ -73,13 +74,15 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
     server.stop()
 
 
-def extended(url: str, paths: tuple[str, ...], node: str = "n1") -> tuple[Watched, str | None]:
+def extended(
+    url: str, paths: tuple[str, ...], node: str = "n1", ca_file: Path | None = None
+) -> tuple[Watched, str | None]:
     """What is told once Prometheus was asked, and what the trouble was."""
     watched = Watched(dict.fromkeys(paths, LEAK), seconds=120)
 
     async def ask() -> tuple[Watched, str | None]:
         answered = asyncio.Event()
-        known = PrometheusHistory(url, lambda _: answered.set())
+        known = PrometheusHistory(url, lambda _: answered.set(), ca_file=ca_file)
         assert known.extend(node, watched, ROOMS) == watched
         await asyncio.wait_for(answered.wait(), 15)
         told = known.extend(node, watched, ROOMS)
@@ -97,6 +100,27 @@ def test_a_sawtooth_that_the_agent_took_for_a_leak(prometheus: Prometheus) -> No
     assert growth.low <= 0
     assert growth.middle < LEAK.middle / 20
     assert growth.level_bytes >= (400 + 50) * MI or math.isclose(growth.level_bytes, 400 * MI, rel_tol=0.2)
+
+
+def test_a_certificate_of_an_authority_of_ones_own(tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "pki")
+    authority.create()
+    server = Prometheus(tmp_path / "prometheus", free_port(), authority)
+    server.directory.mkdir()
+    remember(server, {used(NEW): last(100, tooth)})
+    server.start()
+    try:
+        _, trouble = extended(server.url, (NEW,))
+        assert trouble is not None
+        assert trouble.endswith("its certificate is not trusted (unable to get local issuer certificate)")
+        told, trouble = extended(server.url, (NEW,), ca_file=authority.certificate)
+        assert trouble == ""
+        assert told.growths[NEW].returns >= 3
+        _, trouble = extended(server.url, (NEW,), ca_file=tmp_path / "gone.crt")
+        assert trouble is not None
+        assert "gone.crt" in trouble
+    finally:
+        server.stop()
 
 
 def test_a_pod_is_told_of_since_its_youngest_container_began(prometheus: Prometheus) -> None:

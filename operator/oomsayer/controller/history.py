@@ -27,7 +27,8 @@ from typing import Any
 
 from prometheus_api_client import PrometheusConnect
 from prometheus_api_client.exceptions import PrometheusApiClientException
-from requests.exceptions import ConnectionError, Timeout  # noqa: A004 - requests' own
+from requests import Session
+from requests.exceptions import ConnectionError, SSLError, Timeout  # noqa: A004 - requests' own
 from urllib3.util.retry import Retry
 
 from oomsayer.api.vocabulary import OperatorMetric
@@ -87,13 +88,21 @@ class PrometheusHistory:
         url: of its API, e.g. http://prometheus-operated.monitoring:9090.
         answered: called with the node's name when there is something new to tell.
         token_file: holds a bearer token; read for each query, since tokens are renewed.
+        ca_file: certificates of the authorities to trust instead of the system's; read for each query too.
     """
 
-    def __init__(self, url: str, answered: Callable[[str], None], token_file: Path | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        answered: Callable[[str], None],
+        token_file: Path | None = None,
+        ca_file: Path | None = None,
+    ) -> None:
         self.trouble: str | None = None
         """Why the last query failed, "" where it did not, None before the first."""
         self._url = url
         self._token_file = token_file
+        self._ca_file = ca_file
         self._answered = answered
         self._nodes: dict[str, _Node] = {}
         self._rest_until = 0.0
@@ -182,7 +191,11 @@ class PrometheusHistory:
                 headers["Authorization"] = f"Bearer {self._token_file.read_text().strip()}"
             # One try: the next question comes soon enough.
             once = Retry(0, read=False)
-            with PrometheusConnect(self._url, headers=headers, retry=once, timeout=TIMEOUT_SECONDS) as api:
+            session = Session()
+            session.verify = True if self._ca_file is None else str(self._ca_file)
+            with PrometheusConnect(
+                self._url, headers=headers, retry=once, session=session, timeout=TIMEOUT_SECONDS
+            ) as api:
                 result = api.custom_query_range(
                     query,
                     now - timedelta(seconds=KEPT_SECONDS),
@@ -274,6 +287,7 @@ def _said(error: Exception) -> str:
     if isinstance(error, Timeout):
         return f"no answer within {TIMEOUT_SECONDS} s"
     if isinstance(error, ConnectionError):
-        cause = str(error).rpartition(": ")[2].rstrip("\")'")
-        return f"cannot be reached ({cause})"
+        cause = re.sub(r" \(_ssl\.c:\d+\)", "", str(error)).rpartition(": ")[2].rstrip("\")'")
+        what = "its certificate is not trusted" if isinstance(error, SSLError) else "cannot be reached"
+        return f"{what} ({cause})"
     return " ".join(str(error).split())[:_SAID_CHARACTERS] or type(error).__name__

@@ -80,6 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "a Prometheus that scrapes the kubelets' cAdvisor, for growth from before an agent started",
     )
     flag(parser, "prometheus-token-file", "FILE", _path, "holds a bearer token for it")
+    flag(parser, "prometheus-ca-file", "FILE", _path, "holds the certificate of the authority behind its own")
     flag(parser, "log-level", "LEVEL", one_of(*LOG_LEVELS), ", ".join(LOG_LEVELS), default="info")
 
 
@@ -119,8 +120,7 @@ class Operator:
         self._queue = WorkQueue()
         self._metrics = Metrics()
         self._metrics.sources.api_failures = self._api.failures
-        prometheus, token_file = args.prometheus_url, args.prometheus_token_file
-        self._history = PrometheusHistory(prometheus, self._look_again, token_file) if prometheus else None
+        self._history = _history(args, self._look_again)
         self._reconciler = Reconciler(self._api, self._state, self._metrics, args.identity, self._history)
         self._leader = Leader(self._api, args.namespace, args.identity, self._on_leader, args.deployment)
         self._leading = asyncio.Event()
@@ -283,6 +283,14 @@ class Operator:
             await asyncio.to_thread(self._watches.stop, _STOP_SECONDS)
         await runner.cleanup()
         await self._api.close()
+
+
+def _history(args: argparse.Namespace, answered: Callable[[str], None]) -> PrometheusHistory | None:
+    if not args.prometheus_url:
+        return None
+    return PrometheusHistory(
+        args.prometheus_url, answered, args.prometheus_token_file, args.prometheus_ca_file
+    )
 
 
 def _url(text: str) -> str:
