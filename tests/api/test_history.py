@@ -227,6 +227,8 @@ def test_a_prometheus_that_is_away_or_overloaded_is_left_alone_for_a_while() -> 
         for node in ("n1", "n2", "n1"):
             known.extend(node, Watched({NEW: LEAK}, seconds=120), ROOMS)
             await asyncio.wait_for(answered.wait(), 15)
+            if (query := known.query) is not None:
+                await asyncio.wait([query])
         await known.close()
         return known.trouble
 

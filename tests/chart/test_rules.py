@@ -73,7 +73,11 @@ def test_the_chart_installs_them_where_that_is_asked_for() -> None:
         render(*ENABLED, "--set", "metrics.prometheusRule.labels.release=prometheus"), "PrometheusRule"
     )
 
-    assert rule["spec"] == yaml.safe_load(RULES.read_text())
+    expected = yaml.safe_load(RULES.read_text())
+    for alert in (r for group in expected["groups"] for r in group["rules"] if "alert" in r):
+        # Where runbooks are people have to say: a link that leads nowhere is left out.
+        del alert["annotations"]["runbook_url"]
+    assert rule["spec"] == expected
     assert rule["metadata"]["labels"]["release"] == "prometheus"
 
 

@@ -42,7 +42,3 @@ def test_a_line_a_node_then_the_kills_newest_first() -> None:
         "\n"
         "? is a process that the counters alone do not tell; the kernel's log would (agent.kernelLog).\n"
     )
-
-
-def test_without_forecasts_it_says_so() -> None:
-    assert table({}) == "No forecasts yet: is the operator running?\n"

@@ -123,9 +123,13 @@ TOO_LATE = "the OOM comes before its threshold of 400Mi is met"
 @pytest.mark.parametrize(
     ("growth", "free", "summary"),
     [
-        ((4, 6), 1000, f"{KUBELET} in about 69 s, before {KERNEL}"),
-        ((0, 1), 1000, f"{KUBELET} in 5 min or later, before {KERNEL}"),
-        ((40, 80), 1000, f"{KUBELET} in about 12 s or {KERNEL}: which comes first is too close to tell"),
+        ((4, 6), 1000, f"{KUBELET} (in 50 to 88 seconds), before {KERNEL}"),
+        ((0, 1), 1000, f"{KUBELET} (not before 5 minutes, if at all), before {KERNEL}"),
+        (
+            (40, 80),
+            1000,
+            f"{KUBELET} (in 3 to 21 seconds) or {KERNEL}: which comes first is too close to tell",
+        ),
         (
             (300, 400),
             1000,
@@ -134,9 +138,9 @@ TOO_LATE = "the OOM comes before its threshold of 400Mi is met"
         (
             (0, 0),
             1000,
-            f"memory is not growing: if it were, {KUBELET}, or from 53Mi a second on {KERNEL} before",
+            f"memory is not growing; if it were, {KUBELET} first, or, from 53Mi a second on, {KERNEL} first",
         ),
-        (None, 1000, f"{KUBELET}, and if {FASTER} {KERNEL} before"),
+        (None, 1000, f"{KUBELET}; if {FASTER}, {KERNEL} first"),
         (
             None,
             200,
@@ -155,7 +159,9 @@ def test_who_acts_first_is_said_in_a_sentence(
 def test_a_program_that_kills_before_both_is_named_first() -> None:
     said = told(replace(crowd(), userspace_killers=("earlyoom", "systemd-oomd")))
     assert said.userspace_killers == ("earlyoom", "systemd-oomd")
-    assert said.summary.startswith("earlyoom and systemd-oomd may kill before both, by own rules; else the ")
+    assert said.summary.startswith(
+        "earlyoom and systemd-oomd may kill before both, by rules of their own; else the "
+    )
 
 
 def test_when_the_kubelet_acts_is_told_as_moments() -> None:
@@ -166,7 +172,7 @@ def test_when_the_kubelet_acts_is_told_as_moments() -> None:
     old = eviction(replace(side(crowd(), (4 * MI, 6 * MI)), age_seconds=20), None, RULES, NOW)
     assert old is not None
     assert (old.earliest, old.latest) == (NOW + timedelta(seconds=30), NOW + timedelta(seconds=68))
-    assert "in about 49 s" in old.summary
+    assert "(in 30 to 68 seconds)" in old.summary
 
 
 def test_a_domains_growth_is_what_was_watched_of_it() -> None:
@@ -217,7 +223,7 @@ def test_near_its_threshold_both_findings_are_announced() -> None:
     notes = announced(snapshot, told(snapshot))
     assert list(notes) == ["shop/batch-0 EvictionRisk", "shop/cart-0 OOMPriorityInversion"]
     assert notes["shop/batch-0 EvictionRisk"].endswith(
-        "before: it uses 200Mi, more than the 0 that it requests, at priority 0."
+        "first: it uses 200Mi, more than the 0 that it requests, at priority 0."
     )
     assert notes["shop/cart-0 OOMPriorityInversion"].startswith(
         "The kernel would kill nginx of pod shop/cart-0"

@@ -150,7 +150,7 @@ def test_how_a_risk_ended() -> None:
     (risk,) = risks([at(REDIS, node(redis=490))], (), NAMES, Policies(), NOW)
     room = ended_note(risk, at(REDIS, node(redis=300)), "n1")
     assert room == (
-        "212Mi of 512Mi are left in container shop/cart-0/redis again: redis is no longer near being killed."
+        "212Mi of 512Mi is left in container shop/cart-0/redis again: redis is no longer near being killed."
     )
     assert ended_note(risk, None, "n1") == (
         "container shop/cart-0/redis is gone, and the risk that redis is killed there with it."

@@ -1,5 +1,7 @@
 """Kills read from kernel logs."""
 
+import pytest
+
 from oomsayer.kernel.oomlog import OomKill, last_seconds, oom_kills
 
 SCOPE = "/kubepods.slice/kubepods-pod1.slice/cri-containerd-2.scope"
@@ -59,6 +61,13 @@ def test_the_kill_for_memory_nodes_names_them() -> None:
 
 def test_lines_that_only_look_alike_are_passed_over() -> None:
     assert oom_kills(["oom-kill:constraint=CONSTRAINT_MEMCG,cut", "Killed process 3 (x)"]) == []
+
+
+@pytest.mark.parametrize("comm", ["x,task=y", "a,pid=1,uid=2", "task_memcg=/z", "a) (b"])
+def test_a_name_may_look_like_a_part_of_the_line(comm: str) -> None:
+    (kill,) = oom_kills([NODE_KILL.replace("init helper", comm)])
+
+    assert (kill.pid, kill.comm, kill.domain) == (44, comm, "/")
 
 
 def killed(pid: int, comm: str = "x", cause: str = "Memory cgroup out of memory: ") -> str:

@@ -64,7 +64,7 @@ class Eviction(Model):
     userspace_killers: tuple[Comm, ...] = Field(
         default=(),
         max_length=MAX_KILLERS,
-        description="Programs on the node that kill before both, by own rules.",
+        description="Programs on the node that kill before both, by rules of their own.",
     )
     summary: Sentence = Field(default="", description="All of it in a sentence.")
     inversion: Sentence = Field(

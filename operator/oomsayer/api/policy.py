@@ -59,10 +59,10 @@ class PolicyThresholds(Model):
 
     pod_headroom_percent: Percent = Field(
         default=10,
-        description="A pod or container is at risk below this headroom; 0 never warns, by time neither.",
+        description="A pod or container is at risk below this headroom; 0: never, not by time either.",
     )
     node_headroom_percent: Percent = Field(
-        default=5, description="The node is at risk below this headroom; 0 never warns, by time neither."
+        default=5, description="The node is at risk below this headroom; 0: never, not by time either."
     )
     clear_percent: Percent = Field(
         default=5, description="A risk ends when headroom is above its threshold plus this."

@@ -29,7 +29,9 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="[NAMESPACE/]NAME",
         help="work it out for this pod, at risk or not (default: what the forecasts advise for pods at risk)",
     )
-    cluster.add_arguments(parser)
+    cluster.add_arguments(
+        parser, namespace="only pods of this namespace (default: all; of --pod, the context's)"
+    )
 
 
 def run(args: Namespace) -> int:
@@ -60,10 +62,7 @@ def _for_pod(here: Scene) -> list[Advice]:
 
 def _of_forecasts(reached: Cluster, namespace: str | None) -> list[Advice]:
     found: list[Advice] = []
-    forecasts = reached.forecasts()
-    if not forecasts:
-        raise ClusterError("no forecasts yet: is the operator running?")
-    for forecast in forecasts:
+    for forecast in reached.forecasts():
         try:
             found += OOMForecastStatus.model_validate(forecast.get("status") or {}).advice
         except ValidationError as error:

@@ -5,6 +5,7 @@ import logging
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from contextlib import suppress
+from http import HTTPStatus
 from typing import Any
 
 import urllib3
@@ -16,18 +17,25 @@ from oomsayer.api.vocabulary import FORECAST_PLURAL, GROUP, REPORT_PLURAL, VERSI
 Json = dict[str, Any]
 
 _TIMEOUT_SECONDS = 20.0
-_NOT_FOUND = 404
 
 
 class ClusterError(Exception):
     """The cluster could not be asked, or did not answer as needed; the text says what to do."""
 
 
-def add_arguments(parser: ArgumentParser) -> None:
-    """Add the options by which kubectl finds a cluster."""
+def add_arguments(parser: ArgumentParser, *, namespace: str | None = None) -> None:
+    """Add the options by which kubectl finds a cluster.
+
+    Args:
+        parser: of a command.
+        namespace: what --namespace means to it; None for a command that has no use for one.
+    """
     parser.add_argument("--kubeconfig", metavar="FILE", help="path of the kubeconfig (default: as kubectl)")
     parser.add_argument("--context", metavar="NAME", help="context of the kubeconfig (default: the current)")
-    parser.add_argument("-n", "--namespace", metavar="NAME", help="namespace (default: the context's)")
+    if namespace is None:
+        parser.set_defaults(namespace=None)
+    else:
+        parser.add_argument("-n", "--namespace", metavar="NAME", help=namespace)
     parser.add_argument(
         "-o",
         "--output",
@@ -78,12 +86,12 @@ class Cluster:
         """The NodeMemoryReport of a node, None without one."""
         return self._custom(REPORT_PLURAL, node)
 
-    def forecast(self, node: str) -> Json | None:
-        """The OOMForecast of a node, None without one."""
-        return self._custom(FORECAST_PLURAL, node)
-
     def forecasts(self) -> list[Json]:
-        """All OOMForecasts."""
+        """All OOMForecasts, one at least.
+
+        Raises:
+            ClusterError: there is none, or no answer.
+        """
         api = client.CustomObjectsApi(self._client)
         answer = self._ask(
             lambda: api.list_cluster_custom_object(
@@ -95,6 +103,8 @@ class Cluster:
                 f"there are no {FORECAST_PLURAL}.{GROUP}: is oomsayer installed in this cluster?"
             )
         items: list[Json] = answer.get("items", [])
+        if not items:
+            raise ClusterError("no forecasts yet: is the operator running?")
         return items
 
     def pod(self, namespace: str, name: str) -> Json | None:
@@ -130,7 +140,7 @@ class Cluster:
         try:
             answer: Json = self._client.sanitize_for_serialization(question())
         except client.ApiException as error:
-            if error.status == _NOT_FOUND:
+            if error.status == HTTPStatus.NOT_FOUND:
                 return None
             raise ClusterError(
                 f"the API server answered {error.status} {error.reason}: {_said(error)}"

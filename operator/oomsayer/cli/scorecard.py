@@ -68,8 +68,6 @@ def scorecards(forecasts: Sequence[Json]) -> dict[str, Json]:
 
 def table(cards: dict[str, Json]) -> str:
     """Scorecards for people: a line a node and one for all, then the last kills, newest first."""
-    if not cards:
-        return "No forecasts yet: is the operator running?\n"
     rows = [_HEADER, *(_row(node, card) for node, card in cards.items())]
     if len(cards) > 1:
         rows.append(_row("all", _sum(cards.values())))

@@ -53,7 +53,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="true|false",
         help="singleProcessOOMKill of the node's kubelet: no container dies as a whole",
     )
-    cluster.add_arguments(parser)
+    cluster.add_arguments(parser, namespace="the pod's namespace (default: the context's)")
 
 
 def run(args: Namespace) -> int:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import TypeAlias
 
 from oomsayer.api.forecast import OOMForecastStatus, Risk, ScoredKill
@@ -192,4 +193,4 @@ class Announcer:
 
 def _namespace_gone(error: ApiError) -> bool:
     """Whether an Event could not be written since its namespace is gone, or on its way out."""
-    return error.not_found or (error.status == 403 and "being terminated" in str(error))  # noqa: PLR2004 - HTTP's own numbers
+    return error.not_found or (error.status == HTTPStatus.FORBIDDEN and "being terminated" in str(error))

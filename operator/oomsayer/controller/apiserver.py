@@ -9,6 +9,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -47,27 +48,27 @@ class ApiError(Exception):
     @property
     def not_found(self) -> bool:
         """Whether the object is not there."""
-        return self.status == 404  # noqa: PLR2004 - HTTP's own numbers
+        return self.status == HTTPStatus.NOT_FOUND
 
     @property
     def already_exists(self) -> bool:
         """Whether an object of that name is there already."""
-        return self.status == 409 and self.reason == "AlreadyExists"  # noqa: PLR2004 - HTTP's own numbers
+        return self.status == HTTPStatus.CONFLICT and self.reason == "AlreadyExists"
 
     @property
     def another_object(self) -> bool:
         """Whether the UID that a patch names is not that of the object which has the name now."""
-        return self.status == 422 and "metadata.uid" in str(self)  # noqa: PLR2004 - HTTP's own numbers
+        return self.status == HTTPStatus.UNPROCESSABLE_ENTITY and "metadata.uid" in str(self)
 
     @property
     def refused(self) -> bool:
         """Whether the API server will say no next time too: an admission policy's, or a missing right."""
-        return self.status in (403, 422)
+        return self.status in (HTTPStatus.FORBIDDEN, HTTPStatus.UNPROCESSABLE_ENTITY)
 
     @property
     def conflict(self) -> bool:
         """Whether somebody else changed the object in between."""
-        return self.status == 409 and not self.already_exists  # noqa: PLR2004 - HTTP's own numbers
+        return self.status == HTTPStatus.CONFLICT and not self.already_exists
 
 
 def connection() -> kopf.ConnectionInfo:
@@ -187,7 +188,7 @@ class ApiServer:
         try:
             return await self._once(method, path, body, params, headers)
         except ApiError as error:
-            if error.status != 401:  # noqa: PLR2004 - HTTP's own numbers
+            if error.status != HTTPStatus.UNAUTHORIZED:
                 raise
         self._read_at = 0.0
         return await self._once(method, path, body, params, headers)

@@ -108,7 +108,8 @@ class PrometheusHistory:
         self._rest_until = 0.0
         self._failures = 0
         self._thread = ThreadPoolExecutor(1, "prometheus")
-        self._query: asyncio.Task[None] | None = None
+        self.query: asyncio.Task[None] | None = None
+        """What is being asked, or was last."""
 
     def extend(self, node: str, watched: Watched, rooms: Mapping[str, Headroom]) -> Watched:
         """What the agent saw, lengthened by what is known of the time before. Returns at once.
@@ -136,18 +137,18 @@ class PrometheusHistory:
 
     async def close(self) -> None:
         """Give up what is being asked."""
-        if self._query is not None:
-            self._query.cancel()
+        if self.query is not None:
+            self.query.cancel()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _ask_if_due(self, node: str, paths: list[str]) -> None:
         now = time.monotonic()
         seen = self._nodes.get(node)
         resting = now < self._rest_until or (seen is not None and now - seen.asked_at < FRESH_SECONDS)
-        if not paths or resting or (self._query is not None and not self._query.done()):
+        if not paths or resting or (self.query is not None and not self.query.done()):
             return
         self._nodes[node] = _Node(now, seen.pasts if seen else {})
-        self._query = asyncio.get_running_loop().create_task(self._ask(node, paths))
+        self.query = asyncio.get_running_loop().create_task(self._ask(node, paths))
 
     async def _ask(self, node: str, paths: list[str]) -> None:
         loop = asyncio.get_running_loop()

@@ -267,9 +267,9 @@ class Operator:
         now = time.monotonic()
         stuck = [item for item, since in self._busy.items() if now - since > STUCK_SECONDS]
         if stuck:
-            return web.Response(status=500, text=f"stuck: {', '.join(stuck)}\n")
+            return web.Response(status=503, text=f"stuck: {', '.join(stuck)}\n")
         if self._watches is not None and not self._watches.alive:
-            return web.Response(status=500, text="the watches have ended\n")
+            return web.Response(status=503, text="the watches have ended\n")
         return web.Response(text="ok\n")
 
     async def _shut_down(self, tasks: list[asyncio.Task[None]], runner: web.AppRunner) -> None:

@@ -1,12 +1,12 @@
 """Who acts first, kubelet or kernel, said in a sentence. Pure."""
 
+from oomsayer.api.duration import span
 from oomsayer.api.eviction import Eviction, EvictionCandidate
 from oomsayer.api.quantity import binary
 from oomsayer.controller.forecast import Outlook, room_bytes
 from oomsayer.controller.names import Names
 from oomsayer.kubelet.eviction import MONITORING_SECONDS, First, Race
 
-_SOON_SECONDS = 120
 _DAY_SECONDS = 24 * 3600
 
 
@@ -22,7 +22,9 @@ def summary(said: Eviction, outcome: Race, outlook: Outlook, names: Names) -> st
     sentence = _who_first(said, outcome, outlook, names)
     if not said.userspace_killers:
         return sentence
-    return f"{' and '.join(said.userspace_killers)} may kill before both, by own rules; else {sentence}"
+    return (
+        f"{' and '.join(said.userspace_killers)} may kill before both, by rules of their own; else {sentence}"
+    )
 
 
 def capital(sentence: str) -> str:
@@ -65,8 +67,8 @@ def _by_growth(first: First, kubelet: str, kernel: str, rate: str) -> str:
         why = f"memory grows faster than {rate}, and the kubelet looks every {MONITORING_SECONDS:.0f} s"
         return f"{kernel} before {kubelet}: {why}"
     if first is First.NEITHER:
-        return f"memory is not growing: if it were, {kubelet}, or from {rate} on {kernel} before"
-    return f"{kubelet}, and if memory grows faster than {rate} {kernel} before"
+        return f"memory is not growing; if it were, {kubelet} first, or, from {rate} on, {kernel} first"
+    return f"{kubelet}; if memory grows faster than {rate}, {kernel} first"
 
 
 def _victim(outlook: Outlook, names: Names) -> str:
@@ -79,19 +81,8 @@ def _victim(outlook: Outlook, names: Names) -> str:
 
 
 def _when(outcome: Race) -> str:
-    """In how many seconds, for people: the middle where the range is narrow, else the range."""
+    """In what time, for people."""
     if outcome.seconds is None:
         return ""
     low, high = outcome.seconds
-    if high > _DAY_SECONDS:
-        return f" in {_span(low)} or later"
-    if high <= _SOON_SECONDS:
-        return f" in about {_span((low + high) / 2)}"
-    return f" in {_span(low)} to {_span(high)}"
-
-
-def _span(seconds: float) -> str:
-    if seconds <= _SOON_SECONDS:
-        return f"{seconds:.0f} s"
-    minutes = seconds / 60
-    return f"{minutes:.0f} min" if minutes <= _SOON_SECONDS else f"{minutes / 60:.0f} h"
+    return f" ({span(low, None if high > _DAY_SECONDS else high)})"

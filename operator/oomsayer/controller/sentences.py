@@ -5,6 +5,7 @@ from oomsayer.api.forecast import Risk, ScoredKill
 from oomsayer.api.quantity import binary
 from oomsayer.controller.forecast import Outlook, room_bytes
 from oomsayer.controller.names import Names
+from oomsayer.controller.racenotes import capital
 from oomsayer.forecast.match import MissReason, Outcome
 from oomsayer.forecast.oomtime import Sureness
 from oomsayer.kernel.badness import rss_swap_pgtables
@@ -39,8 +40,10 @@ def ended_note(risk: Risk, outlook: Outlook | None, node: str) -> str:
     where = _where(outlook, node)
     victim = outlook.verdict.victim
     if victim is not None and victim.task.pid != risk.pid and victim.task.comm != risk.comm:
-        return _fit(f"{risk.comm} is no longer the next victim {where}: {_room(outlook)} are left there.")
-    return _fit(f"{_room(outlook)} are left {where} again: {risk.comm} is no longer near being killed.")
+        return _fit(f"{risk.comm} is no longer the next victim {where}: {_room(outlook)} is left there.")
+    return _fit(
+        f"{capital(_room(outlook))} is left {where} again: {risk.comm} is no longer near being killed."
+    )
 
 
 def kill_note(kill: ScoredKill, node: str) -> str:

@@ -75,10 +75,6 @@ _PREFIX = (
     )
     + ")"
 )
-_PRETTY = (
-    r"\s*\"(?:MESSAGE|message|textPayload|log|msg|LogMessage|SyslogMessage|@message)\"\s*:\s*"
-    r"(\"(?:[^\"\\]|\\.)*\")\s*,?\s*$"
-)
 _MESSAGE_KEYS = (
     "MESSAGE",
     "message",
@@ -90,6 +86,8 @@ _MESSAGE_KEYS = (
     "@message",
     "body",
 )
+_PRETTY = rf"\s*\"(?:{'|'.join(_MESSAGE_KEYS)})\"\s*:\s*(\"(?:[^\"\\]|\\.)*\")\s*,?\s*$"
+"""A line of a record that is spread over several."""
 _NESTED_KEYS = ("jsonPayload", "_source", "fields", "data", "result")
 _HOST_KEYS = (
     "_HOSTNAME",

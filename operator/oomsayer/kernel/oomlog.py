@@ -8,14 +8,9 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
+from oomsayer.kernel.oomsummary import summary_in, summed_up
 from oomsayer.kernel.snapshot import ROOT
 
-_SUMMARY = re.compile(
-    r"oom-kill:constraint=CONSTRAINT_(?P<constraint>\w+),nodemask=.*,cpuset=.*,mems_allowed=(?P<mems>[\d,-]*),"
-    r"(?:oom_memcg=(?P<domain>.*)|global_oom),task_memcg=(?P<memcg>.*),task=(?P<comm>.*),"
-    r"pid=(?P<pid>\d+),uid=(?P<uid>\d+)\s*$",
-    re.DOTALL,
-)
 _GROUP = re.compile(r"Tasks in (?P<group>/.*) are going to be killed due to memory\.oom\.group set\s*$")
 _KILLED = re.compile(
     r"(?:(?P<cause>Memory cgroup out|Out) of memory(?: \(\w+\))?: )?"
@@ -71,7 +66,7 @@ def oom_kills(lines: Iterable[str]) -> list[OomKill]:
     kills: list[OomKill] = []
     for seconds, text in _messages(lines):
         if _WORDS[0] in text:
-            kills.extend(_summary(text, seconds))
+            kills.extend(_chosen(text, seconds))
         elif _WORDS[1] in text and kills:
             kills[-1] = _with_group(kills[-1], text)
         elif match := _EXITING.search(text):
@@ -117,17 +112,16 @@ def _messages(lines: Iterable[str]) -> Iterator[tuple[float | None, str]]:
 
 
 def _whole(text: str) -> bool:
-    return any(pattern.search(text) for pattern in (_SUMMARY, _GROUP, _KILLED, _EXITING))
+    return summed_up(text) or any(pattern.search(text) for pattern in (_GROUP, _KILLED, _EXITING))
 
 
-def _summary(text: str, seconds: float | None) -> list[OomKill]:
-    match = _SUMMARY.search(text)
-    if match is None:
+def _chosen(text: str, seconds: float | None) -> list[OomKill]:
+    told = summary_in(text)
+    if told is None or told.pid is None:
         return []
-    nodes = f"cpuset.mems={match['mems']}" if match["constraint"] == "CPUSET" else ROOT
-    domain = match["domain"] or nodes
-    pid = int(match["pid"])
-    return [OomKill(pid, match["comm"], domain, match["memcg"], match["constraint"], seconds=seconds)]
+    nodes = f"cpuset.mems={told.mems_allowed}" if told.constraint == "CPUSET" else ROOT
+    domain = told.oom_memcg or nodes
+    return [OomKill(told.pid, told.comm or "", domain, told.task_memcg, told.constraint, seconds=seconds)]
 
 
 def _with_group(kill: OomKill, text: str) -> OomKill:

@@ -23,6 +23,8 @@ mm/memcontrol.c, show_free_areas() in mm/show_mem.c; 3.10 to 7.1.
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from oomsayer.kernel.oomsummary import Summary
+
 PAGE_SIZES_KB = (4, 8, 16, 64, 256)
 LAST_OF_OLD = (3, 6)
 """The last release whose reports have forms of old: a table without page tables, oom_adj."""
@@ -73,22 +75,6 @@ class Limit:
 
     usage_kb: int
     limit_kb: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """The line "oom-kill:constraint=...": who was chosen, where. Fields that were not printed are None."""
-
-    constraint: str
-    nodemask: str | None
-    mems_allowed: str | None
-    cpuset: str | None
-    oom_memcg: str | None
-    global_oom: bool
-    task_memcg: str | None
-    comm: str | None
-    pid: int | None
-    uid: int | None
 
 
 @dataclass(slots=True)

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TypeAlias
 
 from oomsayer.kernel.logline import LogLine, log_lines
+from oomsayer.kernel.oomsummary import summed_up
 from oomsayer.kernel.report import OomReport
 from oomsayer.kernel.report.header import read_cpuset, read_header
 from oomsayer.kernel.report.kill import (
@@ -27,7 +28,7 @@ from oomsayer.kernel.report.memory import COUNTER, read_cgroups, read_counter, r
 from oomsayer.kernel.report.release import FEATURES, RELEASE, read_features, read_release
 from oomsayer.kernel.report.row import ANY_ROW, NUMBERS, ROW_START
 from oomsayer.kernel.report.source import BREAKABLE, MOST_BYTES_A_LINE, WHOLE, Finished, Source, joined
-from oomsayer.kernel.report.summary import read_summary, summed_up
+from oomsayer.kernel.report.summary import read_summary
 from oomsayer.kernel.report.table import HEAD, KNOWN_HEAD, read_columns, read_odd_row, unwrap_row
 
 _ONE_WRITER = 2
