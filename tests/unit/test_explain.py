@@ -219,7 +219,7 @@ def test_the_allocating_task_is_taken_whoever_the_table_would_have_named() -> No
     assert (told.predicted, told.killed, told.agrees) == (None, ((7, "sh"),), None)
     assert told.because is not None
     assert "vm.oom_kill_allocating_task is set" in told.because
-    assert "cannot be told from this report. vm.oom_kill_allocating" in " ".join(table(1, told).split())
+    assert "cannot be told from this report: vm.oom_kill_allocating" in " ".join(table(1, told).split())
 
 
 def test_panic_on_oom_kills_nobody() -> None:

@@ -247,7 +247,7 @@ def test_forms_of_old_are_of_no_rules_known() -> None:
     ):
         told = only(f"{line}\n")
         assert told.era is None
-        assert "rules: the table is older than any known here" in told.missing
+        assert "rules: the report's form is older than any known here" in told.missing
 
 
 def test_page_tables_tell_the_size_of_a_page_where_nothing_else_does() -> None:

@@ -47,7 +47,7 @@ def _candidate(candidate: Ranked) -> _Fields:
         "oom_score_adj": row.oom_score_adj,
         "rss_pages": row.rss_pages,
         "swap_pages": row.swap_pages,
-        "pgtables_bytes": candidate.task.pgtables_bytes,
+        "pgtables_bytes": None if row.pgtables is None else candidate.task.pgtables_bytes,
         "points": candidate.points,
         "eligible": candidate.eligible,
     }

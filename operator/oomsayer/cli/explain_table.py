@@ -6,7 +6,7 @@ from textwrap import wrap
 from oomsayer.api.quantity import binary
 from oomsayer.cli.columns import COLUMNS, ID_SHOWN, aligned
 from oomsayer.cli.text import harmless, shortened
-from oomsayer.kernel.badness import rss_swap_pgtables
+from oomsayer.kernel.badness import rss_swap_pgtables, weighed_adj
 from oomsayer.kernel.domain import DomainKind
 from oomsayer.kernel.explain import OOM_SCORE_ADJ_MAX, Explanation
 from oomsayer.kernel.oom_kill import OomControl, Outcome, Scan, out_of_memory
@@ -61,9 +61,12 @@ def _why(explanation: Explanation) -> str:
         return _choice(explanation)
     if explanation.agrees is False:
         expected = "nobody" if predicted is None else _who(predicted)
-        return f"By badness it would have been {expected}. Why not: {explanation.because}."
-    untold = "Who had the most badness cannot be told from this report."
-    return untold if explanation.because is None else f"{untold} {explanation.because}."
+        return f"By badness it would have been {expected}. Why not: {harmless(explanation.because or '')}."
+    because = "" if explanation.because is None else f": {harmless(explanation.because)}"
+    report = explanation.report
+    if report.chosen and not report.rows and not report.allocating:
+        return f"The kernel gave it a score of {report.chosen[2]}. Who else there was is not told{because}."
+    return f"Who had the most badness cannot be told from this report{because}."
 
 
 def _choice(explanation: Explanation) -> str:
@@ -205,7 +208,7 @@ def _row(candidate: Ranked, explanation: Explanation, dead: set[int]) -> tuple[s
         str(row.oom_score_adj),
         binary(row.rss_pages * page),
         _UNKNOWN if row.swap_pages is None else binary(row.swap_pages * page),
-        binary(candidate.task.pgtables_bytes),
+        _UNKNOWN if row.pgtables is None else binary(candidate.task.pgtables_bytes),
         memory,
         from_adj,
         _points(candidate),
@@ -224,7 +227,7 @@ def _split(candidate: Ranked, explanation: Explanation) -> tuple[str, str]:
     if explanation.era is None:
         return _UNKNOWN, _UNKNOWN
     memory = rss_swap_pgtables(candidate.task, explanation.era, explanation.page_size)
-    adj = candidate.row.oom_score_adj
+    adj = weighed_adj(candidate.task, explanation.era)
     if explanation.totalpages is None:
         return str(memory), _UNKNOWN if adj else "0"
     return str(memory), str(adj * (explanation.totalpages // 1000))

@@ -12,11 +12,12 @@ from oomsayer.api.eviction import (
 )
 from oomsayer.api.forecast import Risk
 from oomsayer.api.vocabulary import EventReason
+from oomsayer.api.words import capital
 from oomsayer.controller.events import Subject, named_pod
 from oomsayer.controller.forecast import Outlook
 from oomsayer.controller.names import Names
 from oomsayer.controller.policy import Rules
-from oomsayer.controller.racenotes import capital, summary, why_evicted
+from oomsayer.controller.racenotes import summary, why_evicted
 from oomsayer.controller.risk import Scope, scope
 from oomsayer.forecast.oomtime import Trend
 from oomsayer.forecast.prospect import Watched

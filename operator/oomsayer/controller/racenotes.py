@@ -27,11 +27,6 @@ def summary(said: Eviction, outcome: Race, outlook: Outlook, names: Names) -> st
     )
 
 
-def capital(sentence: str) -> str:
-    """The sentence as it begins a note."""
-    return sentence[:1].upper() + sentence[1:]
-
-
 def why_evicted(pod: EvictionCandidate) -> str:
     """Why the kubelet takes this pod before all others."""
     used, asked = binary(pod.working_set_bytes), binary(pod.request_bytes)

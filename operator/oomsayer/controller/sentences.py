@@ -3,9 +3,9 @@
 from oomsayer.api.duration import span
 from oomsayer.api.forecast import Risk, ScoredKill
 from oomsayer.api.quantity import binary
+from oomsayer.api.words import capital
 from oomsayer.controller.forecast import Outlook, room_bytes
 from oomsayer.controller.names import Names
-from oomsayer.controller.racenotes import capital
 from oomsayer.forecast.match import MissReason, Outcome
 from oomsayer.forecast.oomtime import Sureness
 from oomsayer.kernel.badness import rss_swap_pgtables

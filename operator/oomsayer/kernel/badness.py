@@ -5,7 +5,7 @@ Source: mm/oom_kill.c and fs/proc/base.c, 3.10 to 7.1.
 
 from typing import Protocol
 
-from oomsayer.kernel.era import Era
+from oomsayer.kernel.era import Era, RootBonus
 from oomsayer.kernel.snapshot import OOM_SCORE_ADJ_MIN, Task, Unkillable
 
 
@@ -40,12 +40,18 @@ class Scored(Protocol):
 def rss_swap_pgtables(task: Scored, era: Era, page_size: int) -> int:
     """The part of a process's badness that no domain changes: resident, swapped and page-table pages.
 
-    Up to 4.16 a CAP_SYS_ADMIN process is forgiven 3 % of it.
+    From 3.14 to 4.16 a CAP_SYS_ADMIN process is forgiven 3 % of it.
     """
     pages = task.rss_pages + task.swap_pages + task.pgtables_bytes // page_size
-    if era.root_bonus and task.cap_sys_admin:
+    if era.root_bonus is RootBonus.OF_PAGES and task.cap_sys_admin:
         pages -= pages * 3 // 100
     return pages
+
+
+def weighed_adj(task: Scored, era: Era) -> int:
+    """oom_score_adj as badness takes it: up to 3.13 less 30 for a CAP_SYS_ADMIN process."""
+    bonus = 30 if era.root_bonus is RootBonus.OF_TOTALPAGES and task.cap_sys_admin else 0
+    return task.oom_score_adj - bonus
 
 
 def unkillable(task: Scored) -> bool:
@@ -61,7 +67,7 @@ def oom_badness(task: Scored, totalpages: int, era: Era, page_size: int) -> int 
     """
     if unkillable(task):
         return None
-    points = rss_swap_pgtables(task, era, page_size) + task.oom_score_adj * (totalpages // 1000)
+    points = rss_swap_pgtables(task, era, page_size) + weighed_adj(task, era) * (totalpages // 1000)
     return points if era.signed else max(points, 1)
 
 

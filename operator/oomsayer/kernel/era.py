@@ -30,6 +30,15 @@ class RssSource(StrEnum):
     """Field 24 of /proc/PID/stat: the global part of a per-CPU counter, all the killer of 6.2-6.19 reads."""
 
 
+class RootBonus(StrEnum):
+    """What a process with CAP_SYS_ADMIN is forgiven."""
+
+    OF_PAGES = "3 % of its pages"
+    """3.14 to 4.16."""
+    OF_TOTALPAGES = "30 of its oom_score_adj"
+    """Up to 3.13, which is 3 % of totalpages."""
+
+
 @dataclass(frozen=True, slots=True)
 class Era:
     """The rules of one span of kernels.
@@ -40,7 +49,7 @@ class Era:
         releases: the span in words, for people.
         source: where this was read.
         signed: badness may go below zero and LONG_MIN marks the ineligible (5.9+); else the floor is 1.
-        root_bonus: a CAP_SYS_ADMIN process is forgiven 3 % of its pages (until 4.16).
+        root_bonus: what a CAP_SYS_ADMIN process is forgiven (until 4.16).
         spares_sharers: one at oom_score_adj -1000 outlives those with whom it shares its memory (until 4.7).
         sacrifice_child: an eligible child with its own memory dies in its parent's place (until 5.0).
         tie: which of two equal scores wins.
@@ -56,7 +65,7 @@ class Era:
     releases: str
     source: str
     signed: bool = True
-    root_bonus: bool = False
+    root_bonus: RootBonus | None = None
     spares_sharers: bool = False
     sacrifice_child: bool = False
     tie: Tie = Tie.LAST
@@ -73,7 +82,7 @@ ERAS: tuple[Era, ...] = (
         "up to 4.7",
         "mm/oom_kill.c 3.10.0-1160.el7, 4.4.155",
         signed=False,
-        root_bonus=True,
+        root_bonus=RootBonus.OF_PAGES,
         spares_sharers=True,
         sacrifice_child=True,
         tie=Tie.FIRST,
@@ -87,7 +96,7 @@ ERAS: tuple[Era, ...] = (
         "4.8 to 4.16",
         "mm/oom_kill.c 4.9.154, 4.16.13",
         signed=False,
-        root_bonus=True,
+        root_bonus=RootBonus.OF_PAGES,
         sacrifice_child=True,
         tie=Tie.FIRST,
         pgtables="pte+pmd",

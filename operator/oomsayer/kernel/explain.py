@@ -120,6 +120,7 @@ def explain(report: OomReport) -> Explanation:
         page_size,
         tuple(table),
         killed=who_was_killed(report),
+        because=Outcome.CURRENT.value if report.allocating else None,
         complete=missing.complete,
         missing=missing.sentences,
     )
@@ -138,16 +139,19 @@ def explain(report: OomReport) -> Explanation:
     agrees = _agrees(report, predicted, ranked)
     because = None
     if report.allocating and not agrees:
-        because = Outcome.CURRENT.value
+        because = "; ".join(filter(None, (Outcome.CURRENT.value, _in_its_place(report))))
     elif agrees is False:
         because = _because(
             report, predicted, ranked, [reading, *_alternatives(report, reading, open_reading, others)]
         )
     elif report.panicked:
         because = f"nobody was killed, the kernel panicked: {report.panicked}"
+    elif agrees is None:
+        because = _in_its_place(report)
     following = _next(report, ranked, reading)
     return replace(
         known,
+        era=reading.era,
         totalpages=reading.span.known,
         candidates=tuple(ranked),
         predicted=predicted,
@@ -174,7 +178,7 @@ def _because(
 ) -> str:
     """Why the kernel took another than predicted, where the report tells; `readings`: the one taken first."""
     actual = victim_pid(report)
-    if actual is None or predicted is None:
+    if actual is None:
         return UNDETERMINED
     chosen = report.chosen[0] if report.chosen else actual
     if (
@@ -185,7 +189,7 @@ def _because(
     ):
         # A thread was chosen, and its process is the one that died.
         chosen = actual
-    if predicted.is_process(chosen):
+    if predicted is not None and predicted.is_process(chosen):
         return (
             f"child sacrificed: {predicted.row.comm} ({chosen}) was chosen as predicted, and one of its "
             "children died in its place, as in kernels up to 5.0"
@@ -193,11 +197,25 @@ def _because(
     taken = next((candidate for candidate in ranked if candidate.is_process(chosen)), None)
     if taken is None:
         return f"task table truncated: pid {chosen}, which the kernel took, is not in it"
+    if predicted is None:
+        return UNDETERMINED
     reading, *others = readings
     for other in others:
         if _takes(taken, ranked, other):
             return other.why
     return _by_capability(taken, ranked, reading) or _moved(report, predicted, taken, reading) or UNDETERMINED
+
+
+def _in_its_place(report: OomReport) -> str | None:
+    """What up to 5.0 two lines tell by themselves: that one was chosen, and another killed."""
+    if report.chosen is None or not report.killed:
+        return None
+    (pid, comm, _), killed = report.chosen, report.killed[0]
+    if killed.pid == pid:
+        return None
+    if killed.comm == comm:
+        return f"{comm} ({pid}) was chosen: a thread of the process that died, or its parent"
+    return f"{comm} ({pid}) was chosen, and a child of its, {killed.comm} ({killed.pid}), died in its place"
 
 
 def _takes(taken: Ranked, table: Sequence[Ranked], reading: Reading) -> bool:

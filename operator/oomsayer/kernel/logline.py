@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from oomsayer.kernel.jsonlog import json_messages
+
 _ESCAPED_END = r"(?:\\r)?\\n$"
 """The end of a line as consoles of Google's machines log it: two characters for each of its own."""
 _STAMP = r"(?=\[ *\d{1,7}\.\d{6}\] )"
@@ -66,6 +68,8 @@ _PREFIX = (
             rf"(?P<date>(?:{_ISO}|{_FULL}|{_BSD}|{_UNIX}):? +(?:{_TAG})?)",
             rf"(?P<uptime>\[ *(?P<seconds>\d{{1,12}}\.\d{{1,9}})(?: *<[ \d.+]*>)?\]{_CALLER}:? ?)",
             rf"(?P<bracket>\[(?: *\+\d+\.\d+|{_ISO}|{_FULL}|{_BSD})\]{_CALLER}:? ?)",
+            # Of talosctl, which asks several nodes.
+            r"(?P<node>(?P<host_node>[^\s:]+(?::[^\s:]+)*): (?=kern *: *\w+ *: *\[))",
             _FACILITY,
             r"(?P<tag>(?:(?P<host_tag>[^\s:\[\]\"{}]{1,255}) )?kernel: ?)",
             r"(?P<cri>std(?:out|err) [FP] )",
@@ -75,32 +79,6 @@ _PREFIX = (
     )
     + ")"
 )
-_MESSAGE_KEYS = (
-    "MESSAGE",
-    "message",
-    "textPayload",
-    "log",
-    "msg",
-    "LogMessage",
-    "SyslogMessage",
-    "@message",
-    "body",
-)
-_PRETTY = rf"\s*\"(?:{'|'.join(_MESSAGE_KEYS)})\"\s*:\s*(\"(?:[^\"\\]|\\.)*\")\s*,?\s*$"
-"""A line of a record that is spread over several."""
-_NESTED_KEYS = ("jsonPayload", "_source", "fields", "data", "result")
-_HOST_KEYS = (
-    "_HOSTNAME",
-    "hostname",
-    "host",
-    "Computer",
-    "HostName",
-    "node_name",
-    "instance_id",
-    "@logStream",
-    "logStreamName",
-)
-_UPTIME_KEYS = ("_SOURCE_MONOTONIC_TIMESTAMP", "__MONOTONIC_TIMESTAMP")
 
 
 def log_lines(raw: str) -> Iterator[LogLine]:
@@ -118,16 +96,15 @@ def _unwrapped(line: str, source: str, seconds: float | None, depth: int) -> Ite
     if depth == _DEEPEST_JSON:
         yield peeled
         return
-    record = _json_record(peeled.text)
-    if record is None:
+    messages = json_messages(peeled.text)
+    if messages is None:
         yield peeled
         return
-    message, host, uptime = record
-    inner = f"json {host}" if host or not peeled.source else peeled.source
-    lines = message.splitlines() or [""]
-    for part in lines:
-        text = re.sub(_ESCAPED_END, "", part)
-        yield from _unwrapped(text, inner, uptime if uptime is not None else peeled.seconds, depth + 1)
+    for message in messages:
+        inner = f"json {message.host}" if message.host or not peeled.source else peeled.source
+        uptime = peeled.seconds if message.seconds is None else message.seconds
+        for part in message.text.splitlines() or [""]:
+            yield from _unwrapped(re.sub(_ESCAPED_END, "", part), inner, uptime, depth + 1)
 
 
 def _peeled(line: str, source: str, seconds: float | None) -> LogLine:
@@ -140,7 +117,9 @@ def _peeled(line: str, source: str, seconds: float | None) -> LogLine:
         if match is None:
             break
         at = match.end()
-        host = host or match["host_5424"] or match["host_date"] or match["host_tag"] or ""
+        host = (
+            host or match["host_node"] or match["host_5424"] or match["host_date"] or match["host_tag"] or ""
+        )
         way = way or _way(match)
         if match["usec"]:
             seconds = int(match["usec"]) / 1e6
@@ -165,77 +144,3 @@ _WAYS = {
     "uptime": "ring",
     "bracket": "ring",
 }
-
-
-def _json_record(text: str) -> tuple[str, str, float | None] | None:
-    """Message, host and seconds since boot of a line that is a JSON record; None for any other line."""
-    if text.startswith("{"):
-        import json  # noqa: PLC0415 - few logs need it
-
-        try:
-            record = json.loads(text.rstrip().rstrip(","))
-        except (ValueError, RecursionError):
-            return None
-        return _record(record)
-    if '"' in text:
-        pretty = re.match(_PRETTY, text)
-        if pretty:
-            import json  # noqa: PLC0415 - likewise
-
-            try:
-                return str(json.loads(pretty[1])), "", None
-            except ValueError:
-                return None
-    return None
-
-
-def _record(record: object) -> tuple[str, str, float | None] | None:
-    if not isinstance(record, dict):
-        return None
-    message = _message(record)
-    host = _host(record)
-    for key in _NESTED_KEYS:
-        nested = record.get(key)
-        if message is None and isinstance(nested, dict):
-            message, host = _message(nested), host or _host(nested)
-    if message is None:
-        return None
-    return message, host, _uptime(record)
-
-
-def _message(record: dict[str, object]) -> str | None:
-    for key in _MESSAGE_KEYS:
-        value = record.get(key)
-        if isinstance(value, str):
-            return value
-        # journalctl writes a message that is no UTF-8 as a list of its bytes.
-        if isinstance(value, list) and value and all(map(_is_byte, value)):
-            return bytes(value).decode("utf-8", "backslashreplace")
-    return None
-
-
-def _is_byte(value: object) -> bool:
-    return isinstance(value, int) and 0 <= value < 256  # noqa: PLR2004 - what a byte holds
-
-
-def _host(record: dict[str, object]) -> str:
-    places: list[object] = [record]
-    for key in ("resource", "labels", "kubernetes"):
-        nested = record.get(key)
-        places.append(nested)
-        if isinstance(nested, dict):
-            places.append(nested.get("labels"))
-    for place in places:
-        if isinstance(place, dict):
-            for key in _HOST_KEYS:
-                if isinstance(place.get(key), str):
-                    return str(place[key])
-    return ""
-
-
-def _uptime(record: dict[str, object]) -> float | None:
-    for key in _UPTIME_KEYS:
-        value = record.get(key)
-        if isinstance(value, str) and re.fullmatch(r"[0-9]{1,18}", value):
-            return int(value) / 1e6
-    return None

@@ -8,6 +8,8 @@ anywhere, and a piece of a report at either end may hold neither: there every li
 from collections import deque
 from collections.abc import Iterable, Iterator
 
+from oomsayer.kernel.folded import unfolded
+from oomsayer.kernel.newestfirst import oldest_first
 from oomsayer.kernel.quotedprintable import decoded
 from oomsayer.kernel.report import OomReport
 from oomsayer.kernel.report.reader import OomReportReader
@@ -25,7 +27,7 @@ _MOST_TRIES = 64
 def oom_reports(blocks: Iterable[bytes]) -> Iterator[OomReport]:
     """Every report in a log, each as soon as it is over, in order of their ends."""
     scan = _Scan()
-    for block in decoded(blocks):
+    for block in oldest_first(unfolded(decoded(blocks))):
         scan.block(block)
         yield from scan.reader.take()
     scan.end()

@@ -13,32 +13,38 @@ _SOFT = rb"=[ \t]*\r?\n"
 _BROKEN = rb"(?m)^(?:[^\n]{66,75}|[^\n]*=0A)" + _SOFT
 """A line that goes on in the next: it is as long as they get, or ends with a line feed of its own."""
 _LINE = rb"(?:(?:[^\n]{66,75}|[^\n]*=0A)" + _SOFT + rb")*[^\n]*\n?"
-_HARD_BLANK = b"\xc2\xa0"
-"""As browsers and mail programs put for the blanks of a table."""
+_HARD_BLANKS = (b"\xc2\xa0", b"\xe2\x80\xaf")
+"""As browsers and mail programs put for the blanks of a table; narrow ones too."""
+_ENTITY = b"&nbsp;"
 _ESCAPE = rb"=([0-9A-F]{2})"
 
 
 def decoded(blocks: Iterable[bytes]) -> Iterator[bytes]:
     """The blocks with what is quoted-printable put right, and hard blanks; all else as it is.
 
-    A mail shows itself in the first block, so that other logs are not searched for its signs.
+    A mail or a page shows itself in the first block, so that other logs are not searched for their signs.
     """
     mail: bool | None = None
+    page = False
     begun = b""
     for block in blocks:
-        mail = _SIGN in block if mail is None else mail
+        if mail is None:
+            mail, page = _SIGN in block, _ENTITY in block
         data = begun + block
         if mail and (begun or _SIGN in block):
             end = _whole(data)
             data, begun = re.sub(_LINE, _line, data[:end]), data[end:]
-        yield _with_blanks(data)
+        yield _with_blanks(data.replace(_ENTITY, b" ") if page else data)
     if begun:
         yield _with_blanks(re.sub(_LINE, _line, begun))
 
 
 def _with_blanks(data: bytes) -> bytes:
-    # A byte is found faster than two.
-    return data.replace(_HARD_BLANK, b" ") if _HARD_BLANK[:1] in data else data
+    for blank in _HARD_BLANKS:
+        # A byte is found faster than several.
+        if blank[:1] in data:
+            data = data.replace(blank, b" ")
+    return data
 
 
 def _whole(data: bytes) -> int:

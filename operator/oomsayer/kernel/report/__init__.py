@@ -27,7 +27,7 @@ from oomsayer.kernel.oomsummary import Summary
 
 PAGE_SIZES_KB = (4, 8, 16, 64, 256)
 LAST_OF_OLD = (3, 6)
-"""The last release whose reports have forms of old: a table without page tables, oom_adj."""
+"""The last release whose reports have forms of old, such as oom_adj."""
 MOST_ROWS = 50_000
 """How many rows of one table are kept; Linux's own default for the number of processes is 32,768."""
 
@@ -44,8 +44,8 @@ class TaskRow(NamedTuple):
         comm: as printed.
         oom_score_adj: -1000 to 1000.
         rss_pages: resident.
-        swap_pages: swapped out; None where the kernel printed no such column (before 3.7).
-        pgtables: bytes (4.15+), or page-table pages.
+        swap_pages: swapped out; None where the kernel printed no such column (before 3.6).
+        pgtables: bytes (4.15+), or page-table pages; None likewise.
         total_vm: address space, which tells the page size.
     """
 
@@ -56,7 +56,7 @@ class TaskRow(NamedTuple):
     oom_score_adj: int
     rss_pages: int
     swap_pages: int | None
-    pgtables: int
+    pgtables: int | None
     total_vm: int
 
 
@@ -98,7 +98,6 @@ class OomReport:
         chosen: pid, comm and score of "Kill process ... or sacrifice child" (up to 5.0).
         killed: in order, each pid once.
         killed_prefixed: a "Killed process" line came with its reason in front (5.1+).
-        killed_with_uid: and with UID and page tables behind (5.4+).
         allocating: the reason names vm.oom_kill_allocating_task.
         oom_group: the cgroup that died as one.
         memory, memsw, swap: the cgroup's counters.
@@ -137,7 +136,6 @@ class OomReport:
     chosen: tuple[int, str, int] | None = None
     killed: list[Killed] = field(default_factory=list)
     killed_prefixed: bool = False
-    killed_with_uid: bool = False
     allocating: bool = False
     oom_group: str | None = None
     memory: Limit | None = None
@@ -162,6 +160,25 @@ class OomReport:
     unlimited_kb: int | None = None
     swap_total_before_kb: int | None = None
     killed_before: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything of an OOM was seen: other messages tell of machine and kernel too."""
+        return bool(
+            self.header is not None
+            or self.order is not None
+            or self.columns
+            or self.rows
+            or self.summary
+            or self.chosen
+            or self.ended
+            or self.oom_group
+            or self.memory
+            or self.memsw
+            or self.swap
+            or self.task_memcg
+            or self.oom_memcg
+        )
 
     @property
     def ended(self) -> bool:

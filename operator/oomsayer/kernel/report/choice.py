@@ -6,10 +6,12 @@ from typing import NamedTuple
 
 from oomsayer.kernel.badness import oom_badness, unkillable
 from oomsayer.kernel.domain import DomainKind
-from oomsayer.kernel.era import Era, Tie
+from oomsayer.kernel.era import Era, Tie, release_version
 from oomsayer.kernel.report import OomReport, TaskRow
-from oomsayer.kernel.report.facts import ENDLESS, Span, victim_pid
+from oomsayer.kernel.report.facts import ENDLESS, Span, bonuses, victim_pid
 from oomsayer.kernel.snapshot import Unkillable
+
+_REAPER_SINCE = (4, 6)
 
 
 class Scorable(NamedTuple):
@@ -76,7 +78,8 @@ def candidates(report: OomReport, page_size: int) -> list[Ranked]:
     """The table in its own order, without points."""
     unit = page_size if _counts_pages(report, page_size) else 1
     taken = victim_pid(report)
-    before, now = report.killed_before, {taken, *(killed.pid for killed in report.killed)}
+    before = report.killed_before if _reaps(report) else {}
+    now = {taken, *(killed.pid for killed in report.killed)}
     rows = []
     for order, row in enumerate(report.rows.values()):
         barred = Unkillable.INIT if row.tgid == 1 else None
@@ -84,17 +87,22 @@ def candidates(report: OomReport, page_size: int) -> list[Ranked]:
         if before and row.pid not in now and before.get(row.pid) == row.comm:
             barred = Unkillable.OOM_SKIP
         task = _new_scorable(
-            (row.oom_score_adj, row.rss_pages, row.swap_pages or 0, row.pgtables * unit, barred, False)
+            (row.oom_score_adj, row.rss_pages, row.swap_pages or 0, (row.pgtables or 0) * unit, barred, False)
         )
         rows.append(_new_ranked((row, task, None, not unkillable(task), order)))
     return rows
+
+
+def _reaps(report: OomReport) -> bool:
+    """Whether this kernel takes a victim's memory before it is gone: since 4.6, when the reaper came."""
+    return (release_version(report.kernel or "") or report.until) >= _REAPER_SINCE
 
 
 def _counts_pages(report: OomReport, page_size: int) -> bool:
     """Whether page tables are in pages: without a table's header, where they are no whole pages in bytes."""
     if report.columns or report.pgtables_in_pages:
         return report.pgtables_in_pages
-    return any(row.pgtables % page_size for row in report.rows.values())
+    return any((row.pgtables or 0) % page_size for row in report.rows.values())
 
 
 def rank(table: Iterable[Ranked], reading: Reading) -> list[Ranked]:
@@ -143,7 +151,7 @@ def presumed_root(kind: DomainKind | None) -> Callable[[TaskRow], bool]:
 def settled_by_score(report: OomReport, table: Sequence[Ranked], reading: Reading) -> Reading:
     """Let the score that kernels up to 5.0 print decide what it can.
 
-    That is totalpages, where it has bounds, and whether the chosen one holds CAP_SYS_ADMIN.
+    That is totalpages, where it has bounds, and whether the chosen one holds CAP_SYS_ADMIN, and what for.
     """
     if report.chosen is None:
         return reading
@@ -156,19 +164,23 @@ def settled_by_score(report: OomReport, table: Sequence[Ranked], reading: Readin
     if reading.era.root_bonus and chosen.row.uid == 0:
         flags = {False, True}
     fits = [
-        (total, flag)
+        (total, flag, era)
         for total in sorted({span.least, span.most or 0} - {0})
         for flag in flags
-        if _score(chosen.task._replace(cap_sys_admin=flag), total, reading) == score
+        for era in (bonuses(report, reading.era) if flag else [reading.era])
+        if _score(chosen.task._replace(cap_sys_admin=flag), total, reading._replace(era=era)) == score
     ]
-    if len({total for total, _ in fits}) != 1:
+    if len({total for total, *_ in fits}) != 1:
         return reading
-    total, capable = fits[0]
+    total, capable, era = fits[0]
     settled = reading._replace(span=Span(total, total))
     if len(fits) > 1:
         return settled
     known = chosen.row.pid
-    return settled._replace(root=lambda row: capable if row.pid == known else presumed(row))
+    return settled._replace(
+        era=era if capable else reading.era,
+        root=lambda row: capable if row.pid == known else presumed(row),
+    )
 
 
 def _score(task: Scorable, totalpages: int, reading: Reading) -> int | None:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from oomsayer.kernel import nodelist
 from oomsayer.kernel.domain import DomainKind, constrained_alloc, mem_cgroup_get_max
-from oomsayer.kernel.era import ERAS, Era, detect, era_named, release_version, stable_release
+from oomsayer.kernel.era import ERAS, Era, RootBonus, detect, era_named, release_version, stable_release
 from oomsayer.kernel.report import PAGE_SIZES_KB, Limit, OomReport
 from oomsayer.kernel.snapshot import ROOT, Memcg, Memory, Sysctls
 
@@ -19,7 +19,8 @@ ENDLESS = 2**50
 _USUAL_PAGE = 4096
 _SURELY = 1_000_000
 _LONG_MAX = 2**63 - 1
-_OLDEST_RULES = (3, 7)
+_OLDEST_RULES = (3, 6)
+_BONUS_OF_PAGES = (3, 14)
 _SUMMARY_SINCE = (5, 0)
 _SIGNED_STABLE = (5, 4, 144)
 _UBUNTU_SIGNED = 96
@@ -206,6 +207,8 @@ def rules_of(report: OomReport, missing: Missing) -> tuple[Era | None, str | Non
     for doubt in detection.doubts:
         missing.add(doubt)
     era = _without_child_step(detection.era, report)
+    if version < _BONUS_OF_PAGES and ".el7" not in (report.kernel or ""):
+        era = replace(era, root_bonus=RootBonus.OF_TOTALPAGES)
     if stable_release(report.kernel or "") >= _SIGNED_STABLE and version == _SIGNED_STABLE[:2]:
         era = era_named("E5")
     elif _ubuntu_with_signed_badness(report.kernel or ""):
@@ -225,6 +228,17 @@ def _ubuntu_with_signed_badness(release: str) -> bool:
     return number >= (_UBUNTU_CLOUD_SIGNED if number >= _UBUNTU_CLOUD_FROM else _UBUNTU_SIGNED)
 
 
+def bonuses(report: OomReport, era: Era) -> list[Era]:
+    """The rules, and those with the other root bonus where the report does not tell which is in force.
+
+    The change of 3.14 went to stable kernels and to vendors' too.
+    """
+    version = release_version(report.kernel or "") or report.since
+    if era.root_bonus is None or version >= _BONUS_OF_PAGES:
+        return [era]
+    return [era, *(replace(era, root_bonus=other) for other in RootBonus if other is not era.root_bonus)]
+
+
 def _without_child_step(era: Era, report: OomReport) -> Era:
     """Vendors took the step out earlier: a "Killed process" line with its reason in front proves it."""
     if era.sacrifice_child and report.killed_prefixed and report.chosen is None:
@@ -236,8 +250,8 @@ def _era_by_format(report: OomReport, missing: Missing) -> tuple[Era | None, str
     since, until = report.since, report.until
     # A vendor's kernel: its table is as old as the rest, newer lines were brought in.
     since = min(since, until)
-    if until < _OLDEST_RULES:
-        missing.add("rules: the table is older than any known here")
+    if until < _OLDEST_RULES or since < until == _OLDEST_RULES:
+        missing.add("rules: the report's form is older than any known here")
         return None, None, ()
     fitting = [
         era

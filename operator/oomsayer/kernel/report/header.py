@@ -14,6 +14,16 @@ _HEADER = (
 _BEFORE_COMM = r"^.*(?:kernel: | - - - |\d\.\d{1,9}s?\](?:\[[^\]]*\])* ?)"
 """The end of a prefix that no form of logging known here has: of grep in several files, of other tools."""
 _OF_OLD = r" invoked oom-killer.*\boom_adj=-?\d"
+_NEWEST = (99, 0)
+_DATES = (
+    (r"gfp_mask=0x[0-9a-f]+\(", (4, 6), _NEWEST),
+    (r"gfp_mask=0x[0-9a-f]+,", (3, 0), (4, 5)),
+    (r", nodemask=", (4, 9), (4, 20)),
+)
+"""What dates a header: the flags' names, and a node mask of its own."""
+_SYSRQ_WITHIN = 20
+"""Lines between somebody's asking by sysrq and the header."""
+_CPUSET_UNTIL = (4, 20)
 _CPUSET = r" cpuset=(?P<cpuset>.*) mems_allowed=(?P<mems>[\d,-]*)\s*$"
 
 
@@ -28,13 +38,18 @@ def read_header(source: Source, line: LogLine) -> bool:
     # The same header again, before anything else came, is a copy of the line.
     if report and report.header == comm and report.order == order and _only_header(report):
         return True
-    if report and report.header is None and report.order is None and _only_header(report):
+    if report and report.begun and report.header is None and report.order is None and _only_header(report):
         report.seconds = line.seconds
     else:
+        asked_for = report is not None and not report.begun and report.sysrq and source.idle <= _SYSRQ_WITHIN
         report = source.new(line)
+        report.sysrq = asked_for
     report.header, report.order = comm, order
-    report.sysrq = report.order == -1
+    report.sysrq = report.sysrq or report.order == -1
     report.nodemask = match["nodemask"]
+    for pattern, since, until in _DATES:
+        if re.search(pattern, line.text):
+            report.since, report.until = max(report.since, since), min(report.until, until)
     if re.search(_OF_OLD, line.text):
         report.until = min(report.until, LAST_OF_OLD)
     return True
@@ -43,9 +58,11 @@ def read_header(source: Source, line: LogLine) -> bool:
 def read_cpuset(source: Source, line: LogLine) -> bool:
     """Where it may allocate, up to 4.20: `java cpuset=/ mems_allowed=0`."""
     match = re.search(_CPUSET, line.text)
-    if match is None or source.report is None:
+    report = source.preface(line) if match else None
+    if match is None or report is None:
         return False
-    source.report.cpuset, source.report.mems_allowed = match["cpuset"], match["mems"]
+    report.cpuset, report.mems_allowed = match["cpuset"], match["mems"]
+    report.until = min(report.until, _CPUSET_UNTIL)
     return True
 
 

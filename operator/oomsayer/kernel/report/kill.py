@@ -18,6 +18,8 @@ KILLED = (
     r"Killed process (?P<pid>\d{1,10})(?:, UID:? ?\d+,?)? \((?P<comm>.{0,64})\)(?:,? UID:? \d{1,10},?)?"
     rf"(?:,? {_SIZES}(?P<tail>, UID:\d+ pgtables:\d+kB oom_score_adj:-?\d+)?)?"
 )
+_WITHOUT_SHMEM = r", file-rss:\d{1,18}kB\s*$"
+"""Up to 4.4; vendors brought shmem-rss to older kernels."""
 _REASON = r"of [mM]emory(?: \(\w+\))?: $"
 GROUP = r"Tasks in (/.*) are going to be killed due to memory\.oom\.group set"
 _EXITING = r"OOM victim (\d{1,10}) \((.{0,64})\) is already exiting"
@@ -42,7 +44,7 @@ def read_chosen(source: Source, line: LogLine) -> bool:
         return source.wrapped(line)
     chosen = (int(match[1]), match[2], int(match[3]))
     report = source.open(line)
-    if report.chosen == chosen:
+    if report.chosen == chosen and not report.ended:
         return True
     if report.chosen or report.ended:
         report = source.new(line)
@@ -57,6 +59,9 @@ def read_killed(source: Source, line: LogLine) -> bool:
     match = re.search(KILLED, line.text)
     if match is None:
         return source.wrapped(line)
+    if re.search(CHOSEN, line.text[: match.start()]):
+        # Kubernetes' Events have both in one line.
+        read_chosen(source, line)
     killed = Killed(int(match["pid"]), match["comm"], *_sizes(match))
     report = source.open(line)
     if not _belongs(report, killed):
@@ -69,8 +74,11 @@ def read_killed(source: Source, line: LogLine) -> bool:
         report.since = max(report.since, (5, 1))
         _reason(report, line.text)
     if match["tail"]:
-        report.killed_with_uid = True
         report.since = max(report.since, (5, 4))
+    elif report.since < (5, 1) and line.text.startswith("Killed process"):
+        report.until = min(report.until, (5, 0))
+    if re.search(_WITHOUT_SHMEM, line.text):
+        report.until = min(report.until, (4, 4))
     return True
 
 

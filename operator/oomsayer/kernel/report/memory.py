@@ -8,9 +8,12 @@ from oomsayer.kernel.report.source import Source
 
 UNLIMITED_KB = 2**52
 """A limit of so many kB or more means none: kernels print their largest counter."""
-_TASK_IN = r"Task in (?P<memcg>/.*) killed as a result of limit of (?P<domain>/.*?)\s*$"
-_LIMIT_OF = r"Memory limit reached of cgroup (/.*?)\s*$"
-_STATS = r"Memory cgroup stats for (/.*?):(?: |$)"
+_TASK_IN = r"Task in (?P<memcg>/.*?)(?: killed as a result of limit of (?P<domain>/.*?))?\s*$"
+_LIMIT_OF = r"(?:Memory limit reached of cgroup|^ ?killed as a result of limit of) (/.*?)\s*$"
+"""Of its own from 3.15 to 3.18, which put the two in two lines."""
+_CGROUPS_UNTIL = (4, 20)
+_STATS = r"Memory cgroup stats for (/.*?):(?P<old> \w+:\d+KB)?(?: |$)"
+_OLD_STATS_UNTIL = (5, 2)
 COUNTER = r"(?P<what>memory\+swap|memory|swap|kmem): usage (?P<usage>\d{1,20})kB, limit (?P<limit>\d{1,20})kB"
 _RAM = r"(\d{1,15}) pages (?:of )?RAM\b"
 _RESERVED = r"(\d{1,15}) (?:pages reserved|reserved pages)"
@@ -27,12 +30,16 @@ def read_cgroups(source: Source, line: LogLine) -> bool:
     match = task_in or limit_of or stats
     if match is None:
         return False
+    until = _OLD_STATS_UNTIL if match is stats else _CGROUPS_UNTIL
     report = source.open(line)
     if report.ended:
         report = source.new(line)
     report.memcg_words = True
+    if match is not stats or match["old"]:
+        report.until = min(report.until, until)
     if task_in:
-        report.task_memcg, report.oom_memcg = task_in["memcg"], task_in["domain"]
+        report.task_memcg = task_in["memcg"]
+        report.oom_memcg = task_in["domain"] or report.oom_memcg
     elif report.oom_memcg is None or _cut(report.oom_memcg, match[1]):
         report.oom_memcg = match[1]
     return True
@@ -71,8 +78,8 @@ def read_machine(source: Source, line: LogLine) -> bool:
     if adding:
         source.swap_total_kb = (source.swap_total_kb or 0) + int(adding[1])
         return True
-    report = source.report
-    if report is None or report.ended:
+    report = source.preface(line)
+    if report is None:
         return False
     for pattern, name in _TOTALS:
         match = re.search(pattern, text)
@@ -88,10 +95,19 @@ def read_machine(source: Source, line: LogLine) -> bool:
     return True
 
 
+def read_sysrq(source: Source, line: LogLine) -> bool:
+    """Somebody asks for it: `sysrq: Manual OOM execution`. Up to 4.1 its header does not show that."""
+    report = source.open(line)
+    if report.begun:
+        report = source.new(line)
+    report.sysrq = True
+    return True
+
+
 def read_trace(source: Source, line: LogLine) -> bool:
     """A line of the call trace that tells what kind of OOM it is."""
-    report = source.report
-    if report is None or report.ended:
+    report = source.preface(line)
+    if report is None:
         return False
     if "mem_cgroup_out_of_memory" in line.text or "mem_cgroup_oom" in line.text:
         report.memcg_words = True

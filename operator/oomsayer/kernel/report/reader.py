@@ -24,10 +24,25 @@ from oomsayer.kernel.report.kill import (
     read_reaped,
     read_sizes,
 )
-from oomsayer.kernel.report.memory import COUNTER, read_cgroups, read_counter, read_machine, read_trace
+from oomsayer.kernel.report.memory import (
+    COUNTER,
+    read_cgroups,
+    read_counter,
+    read_machine,
+    read_sysrq,
+    read_trace,
+)
 from oomsayer.kernel.report.release import FEATURES, RELEASE, read_features, read_release
 from oomsayer.kernel.report.row import ANY_ROW, NUMBERS, ROW_START
-from oomsayer.kernel.report.source import BREAKABLE, MOST_BYTES_A_LINE, WHOLE, Finished, Source, joined
+from oomsayer.kernel.report.source import (
+    BREAKABLE,
+    IDLE_BEFORE_TABLE,
+    MOST_BYTES_A_LINE,
+    WHOLE,
+    Finished,
+    Source,
+    joined,
+)
 from oomsayer.kernel.report.summary import read_summary
 from oomsayer.kernel.report.table import HEAD, KNOWN_HEAD, read_columns, read_odd_row, unwrap_row
 
@@ -36,14 +51,12 @@ _ONE_WRITER = 2
 _MOST_CHARACTERS_A_MESSAGE = 16_384
 """Two cgroup paths of the greatest length (PATH_MAX) and what is around them."""
 _MOST_SOURCES = 64
-_IDLE_BEFORE_TABLE = 1_000
-"""How many lines of something else may stand inside a report: call traces, per-CPU lists, other messages."""
 _IDLE_AFTER_TABLE = 100
 _IDLE_AFTER_KILL = 8
 _PREFIX_MATTERS = rb"[\"\x1b]|invoked oom-killer|Linux version"
 """Quoted or coloured lines must be unwrapped; a header begins with a name, a boot tells the time."""
 _TABLE_HEAD = b"total_vm"
-_MOST_WRAPS = 4
+_MOST_WRAPS = 40
 
 _LineReader: TypeAlias = Callable[[Source, LogLine], bool]
 """Reads a line into the source's report; whether the line was of its kind."""
@@ -73,6 +86,7 @@ _READERS: tuple[tuple[str, _LineReader], ...] = (
     ("cgroup stats", read_cgroups),
     ("reached of cgroup", read_cgroups),
     ("killed as a result", read_cgroups),
+    ("Task in /", read_cgroups),
     ("Not tainted", read_release),
     ("Comm: ", read_release),
     ("Tainted: ", read_release),
@@ -92,6 +106,7 @@ _READERS: tuple[tuple[str, _LineReader], ...] = (
     ("killable", read_end),
     ("deadlocked on", read_end),
     ("panic_on_oom", read_end),
+    ("Manual OOM execution", read_sysrq),
     ("moom_callback", read_trace),
     ("mem_cgroup_o", read_trace),
     *((word, read_features) for word in FEATURES),
@@ -122,7 +137,7 @@ class OomReportReader:
             return False
         if report.ended:
             return source.idle < _IDLE_AFTER_KILL
-        return source.idle < (_IDLE_AFTER_TABLE if report.rows else _IDLE_BEFORE_TABLE)
+        return source.idle < (_IDLE_AFTER_TABLE if report.rows else IDLE_BEFORE_TABLE)
 
     def take(self) -> Iterator[OomReport]:
         """The reports that are finished, each once."""
@@ -139,6 +154,7 @@ class OomReportReader:
         if len(raw) > MOST_BYTES_A_LINE:
             raw = raw[:MOST_BYTES_A_LINE]
         source = self._current
+        raw = source.trimmed(raw)
         if (
             source.table is not None
             and source.report is not None
@@ -186,7 +202,7 @@ class OomReportReader:
         if table is None:
             return self._ahead_to_table(lines, at, end)
         # Rows of two writers look alike: only where there is one can they be taken as they come.
-        if len(self._sources) > _ONE_WRITER:
+        if len(self._sources) > _ONE_WRITER or source.tail:
             return at
         found = []
         match = table.line.match(lines, at, end)

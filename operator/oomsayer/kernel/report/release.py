@@ -3,13 +3,18 @@
 import re
 
 from oomsayer.kernel.logline import LogLine
-from oomsayer.kernel.report import LAST_OF_OLD, OomReport
+from oomsayer.kernel.report import OomReport
 from oomsayer.kernel.report.source import Source
 
-RELEASE = r"(?:Not tainted|Tainted:[^#]*?)\s+(\d{1,3}\.\d{1,4}\S*)\s*(?:#|$)"
+_RELEASE = r"(?:Not tainted|Tainted:[^#]*?)\s+(\d{1,3}\.\d{1,4}\S*)\s*"
+RELEASE = _RELEASE + "#"
+_CUT_RELEASE = _RELEASE + "$"
+"""What the kernel prints goes on with "#1", the build: the release itself may be cut."""
+_COMM = r"Comm: (.{1,16}?) (?:Not tainted|Tainted:)"
 _BOOT = r"Linux version (\d{1,3}\.\d{1,4}\S*) "
 _CPU = r"CPU: (\d{1,6}) (UID: \d+ )?PID: "
 _TABLE_HEADED_SINCE = (4, 19)
+_LAST_TABLE_OF_OLD = (3, 5)
 _FEATURES: tuple[tuple[str, str, tuple[int, int] | None, tuple[int, int] | None], ...] = (
     ("percpu ", r"(?:^|\s)percpu \d+\s*$", (5, 9), None),
     ("workingset_refault_anon", r"(?:^|\s)workingset_refault_anon \d+\s*$", (5, 9), None),
@@ -33,13 +38,17 @@ def read_release(source: Source, line: LogLine) -> bool:
         source.kernel, source.swap_total_kb = boot[1], None
         source.dead.clear()
         return True
-    report = source.report
-    if report is None:
-        return False
-    match = re.search(RELEASE, line.text)
+    report = source.report or source.open(line)
+    match = re.search(RELEASE, line.text) or re.search(_CUT_RELEASE, line.text)
     if match is None:
         return source.wrapped(line)
+    if match[0][-1:] != "#":
+        source.keep(line.text)
     report.kernel = source.kernel = match[1]
+    comm = re.search(_COMM, line.text)
+    # It is printed by the one who asked: what else stands before the name is some prefix.
+    if comm and report.header and not report.ended and report.header.endswith(comm[1]):
+        report.header = comm[1]
     cpu = re.search(_CPU, line.text)
     if cpu:
         report.cpu = int(cpu[1])
@@ -50,8 +59,8 @@ def read_release(source: Source, line: LogLine) -> bool:
 
 def read_features(source: Source, line: LogLine) -> bool:
     """A line that only some releases print: `percpu 4096`, `Tasks state (memory values in pages):`."""
-    report = source.report
-    if report is None or report.ended:
+    report = source.preface(line)
+    if report is None:
         return False
     for word, pattern, since, until in _FEATURES:
         if word in line.text and re.search(pattern, line.text):
@@ -66,14 +75,18 @@ def date_by_columns(report: OomReport, columns: tuple[str, ...]) -> None:
     spans: dict[str, tuple[tuple[int, int], tuple[int, int]]] = {
         "nr_pmds": ((4, 0), (4, 14)),
         "pgtables_bytes": ((4, 15), (4, 18)),
-        "nr_ptes": ((3, 7), (4, 0)),
+        "nr_ptes": ((3, 6), (4, 0)),
     }
     report.pgtables_in_pages = "nr_ptes" in columns or "nr_pmds" in columns
     if not report.columns and "rss_anon" not in columns and "nr_pmds" not in columns:
         return
-    since, until = next((span for name, span in spans.items() if name in columns), ((3, 0), LAST_OF_OLD))
+    since, until = next(
+        (span for name, span in spans.items() if name in columns), ((3, 0), _LAST_TABLE_OF_OLD)
+    )
     if "rss_anon" in columns:
         since, until = (6, 8), report.until
+    elif report.wide_pid is None and report.columns and "pgtables_bytes" in columns:
+        until = report.until
     elif report.wide_pid or report.since >= _TABLE_HEADED_SINCE:
         since, until = _TABLE_HEADED_SINCE, report.until
     report.since, report.until = max(report.since, since), min(report.until, until)

@@ -79,8 +79,8 @@ def table_of(columns: tuple[str, ...]) -> Table:
     return Table(columns)
 
 
-def _sums(columns: Sequence[Sequence[int]]) -> Iterable[int]:
-    """The sum of each row of some columns, endless zeros where there are none."""
+def _sums(columns: Sequence[Sequence[int]]) -> Iterable[int | None]:
+    """The sum of each row of some columns; None without end where there are none."""
     if len(columns) == 1:
         return columns[0]
-    return map(sum, zip(*columns, strict=True)) if columns else repeat(0)
+    return map(sum, zip(*columns, strict=True)) if columns else repeat(None)

@@ -15,11 +15,14 @@ _MOST_NAMES = 1_000
 """How many rows are searched for a name with a blank."""
 _PID_FRESH_SECONDS = 600
 """How long a pid that was killed is taken for the same process when a later table shows it."""
+IDLE_BEFORE_TABLE = 1_000
+"""How many lines of something else may stand inside a report: call traces, per-CPU lists, other messages."""
 BREAKABLE = (
     r"kill:constraint=|Tasks in(?: /|\s*$)|\[ *pid *\]|memory: Killed\s*$"
     r"|Killed process(?: \d{1,10}(?: \([^)]{0,64})?)?\s*$"
     r"|Kill process \d{1,10} \(.{0,64}\)(?: score(?: \d{1,20}(?: or)?)?)?\s*$"
-    r"|: usage \d{1,20}kB,\s*$|Comm: .{1,16} Not\s*$|Not tainted\s*$|Tainted: [A-Z ]{1,40}$"
+    r"|: usage \d{1,20}kB,\s*$|Comm: .{1,16} Not\s*$"
+    r"|(?:Not tainted|Tainted: [A-Z ]{1,40})(?: +\d\S{0,64})?\s*$"
 )
 """Long lines, which a console or a mail program may break in several."""
 WHOLE = (
@@ -28,9 +31,13 @@ WHOLE = (
 )
 
 
-def joined(begun: str, text: str) -> tuple[str, str]:
-    """A broken line put together: a console breaks it anywhere, a mail at a blank, which is then gone."""
-    return begun + text, f"{begun} {text}"
+def joined(begun: str, text: str) -> tuple[str, ...]:
+    """A broken line put together: a console breaks it anywhere, a mail at a blank, which is then gone.
+
+    Or in the place of which there are several.
+    """
+    ways = (begun + text, f"{begun} {text}", f"{begun.rstrip()} {text.lstrip()}")
+    return ways if text[:1].isspace() else ways[:2]
 
 
 class Finished:
@@ -71,19 +78,30 @@ class Source:
         self.pending = ""
         self.wraps = 0
         self.idle = 0
+        self.tail = b""
+        """What stands behind each line, by the table's head."""
 
     def recognise(self, line: LogLine, raw: bytes) -> None:
         """Remember how this writer's lines look, by one of them."""
-        host = b" %b " % line.source.rpartition(" ")[2].encode()
-        self._host = host if host in raw else b""
+        host = line.source.rpartition(" ")[2].encode()
+        self._host = next((form for form in (b" %b " % host, b"%b: " % host) if form in raw), b"")
         self._first = _class_of(raw)
 
     def wrote(self, raw: bytes) -> bool:
         """Whether a line looks like those of this writer: a cheap look for the rows of a table."""
         return (not self._first or _class_of(raw) == self._first) and self._host in raw
 
+    def trimmed(self, raw: bytes) -> bytes:
+        """A line without what stands behind each."""
+        if not self.tail:
+            return raw
+        bare = raw.rstrip().removesuffix(self.tail.strip())
+        return bare.rstrip() if self.tail[:1].isspace() else bare
+
     def open(self, line: LogLine) -> OomReport:
         """The report that a line belongs to; a new one where none is open."""
+        if self.report is not None and not self.report.begun and self.idle >= IDLE_BEFORE_TABLE:
+            self.finish()
         if self.report is None:
             self.report = OomReport(
                 source=line.source,
@@ -94,6 +112,14 @@ class Source:
             )
             self.table = None
         return self.report
+
+    def preface(self, line: LogLine) -> OomReport | None:
+        """The report that a line before the table belongs to, None once the kernel's decision was seen.
+
+        A log that begins in the middle of a report may begin with such a line.
+        """
+        report = self.open(line)
+        return None if report.ended else report
 
     def new(self, line: LogLine) -> OomReport:
         """A new report that a line begins: the one before is over."""
@@ -108,6 +134,8 @@ class Source:
         report.kernel = report.kernel or self.kernel
         if report.swap_total_kb is not None:
             self.swap_total_kb = report.swap_total_kb
+        if not report.begun:
+            return
         for killed in report.killed:
             self.dead[killed.pid] = (killed.comm, report.seconds)
             if len(self.dead) > _REMEMBERED:

@@ -8,7 +8,8 @@ from oomsayer.kernel.report.release import date_by_columns
 from oomsayer.kernel.report.row import ANY_ROW, ROW_START, SURE_START, table_of
 from oomsayer.kernel.report.source import WHOLE, Source, joined
 
-HEAD = r"\[ *pid *\]((?: +[^\s\[\]]+)+) +name\s*$"
+HEAD = r"\[\s*pid\s*\]((?:\s+[^\s\[\]]+)+)\s+name(?P<tail>\s*[^\w\s\[].{0,20}|\s*)$"
+"""Its tail is what a paste has put behind each line: a quote and a comma, `<br>`, blanks."""
 _MOST_COLUMNS = 16
 """More than any kernel prints."""
 _DEFAULT_COLUMNS = {
@@ -29,7 +30,7 @@ _DEFAULT_COLUMNS = {
 }
 
 _COLUMNS = {"nr_puds", "cpu", "oom_adj"}.union(*_DEFAULT_COLUMNS.values())
-KNOWN_HEAD = rf"\[ *pid *\](?: +(?:{'|'.join(sorted(_COLUMNS))}))+ +name\s*$"
+KNOWN_HEAD = rf"\[\s*pid\s*\](?:\s+(?:{'|'.join(sorted(_COLUMNS))}))+\s+name\s*$"
 """A head with none but columns that some kernel has: tells where the blanks are in a line put together."""
 
 
@@ -47,7 +48,13 @@ def read_columns(source: Source, line: LogLine) -> bool:
     if report.rows or report.ended:
         report = source.new(line)
     report.columns, source.table = columns, table_of(columns)
-    report.wide_pid = "[  pid  ]" in line.text
+    source.tail = match["tail"].encode("utf-8", "surrogateescape")
+    if source.tail:
+        tail = match["tail"].strip()
+        report.oom_memcg = report.oom_memcg and report.oom_memcg.removesuffix(tail)
+        report.task_memcg = report.task_memcg and report.task_memcg.removesuffix(tail)
+    # Where a paste has made one blank of several, it tells nothing.
+    report.wide_pid = "[  pid  ]" in line.text if "  " in match[0] else None
     date_by_columns(report, columns)
     return True
 
@@ -80,7 +87,8 @@ def read_odd_row(source: Source, text: str) -> None:
 def _columns_of(raw: bytes) -> tuple[str, ...] | None:
     """The columns of a row without a table's header, by their number; None for what is no row."""
     match = re.search(ANY_ROW, raw)
-    return _DEFAULT_COLUMNS.get(len(match[2].split())) if match else None
+    # Without its name it is the beginning of one.
+    return _DEFAULT_COLUMNS.get(len(match[2].split())) if match and match[3].strip() else None
 
 
 def unwrap_row(source: Source, begun: str, text: str) -> bool:

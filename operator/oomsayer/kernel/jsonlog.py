@@ -1,0 +1,130 @@
+"""Messages in a line of JSON: as journals, log agents and clouds export them, each by keys of its own."""
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+_MESSAGE_KEYS = (
+    "MESSAGE",
+    "message",
+    "textPayload",
+    "log",
+    "msg",
+    "LogMessage",
+    "SyslogMessage",
+    "@message",
+    "body",
+    "short_message",
+    "line",
+    "_raw",
+    "Output",
+)
+"""Under which a record has its message; one with none of these is searched for texts."""
+_QUOTED = (
+    rf"\s*(?:- +)?(?:\"(?:{'|'.join(map(re.escape, _MESSAGE_KEYS))})\"\s*:\s*)?"
+    r"(\"(?:[^\"\\]|\\.)*\")[\s,;)\]]*$"
+)
+"""A line of a record that is spread over several, or of a list of texts."""
+_HOST_KEYS = (
+    "_HOSTNAME",
+    "hostname",
+    "host",
+    "Computer",
+    "HostName",
+    "node_name",
+    "instance_id",
+    "@logStream",
+    "logStreamName",
+)
+_UPTIME_KEYS = ("_SOURCE_MONOTONIC_TIMESTAMP", "__MONOTONIC_TIMESTAMP")
+_DEEPEST = 8
+
+
+class Message(NamedTuple):
+    """What a record says.
+
+    Attributes:
+        text: one line or many.
+        host: who said it, "" where that is not told.
+        seconds: since boot, None where not told.
+    """
+
+    text: str
+    host: str = ""
+    seconds: float | None = None
+
+
+def json_messages(text: str) -> list[Message] | None:
+    """The messages in a line that is JSON, whatever stands before it; None for any other line."""
+    if '"' not in text:
+        return None
+    import json  # noqa: PLC0415 - few logs need it
+
+    quoted = re.match(_QUOTED, text)
+    line = text.rstrip(" \t,")
+    begin = re.search(r"[\[{]", line) if line[-1:] in {"}", "]"} else None
+    try:
+        if quoted:
+            return [Message(str(json.loads(quoted[1])))]
+        if begin:
+            return list(_messages(json.loads(line[begin.start() :]), "", None, 0)) or None
+    except (ValueError, RecursionError):
+        pass
+    return None
+
+
+def _messages(value: object, host: str, seconds: float | None, depth: int) -> Iterator[Message]:
+    """Those in a value, in its own order: of each record its message, else all that looks like text."""
+    if isinstance(value, str):
+        if re.search(r"\s|kill:constraint=", value):
+            yield Message(value, host, seconds)
+        return
+    inside: list[object] = value if isinstance(value, list) else []
+    if isinstance(value, dict):
+        host, seconds = _host(value) or host, _uptime(value) or seconds
+        message = _message(value)
+        if message is not None:
+            yield Message(message, host, seconds)
+            return
+        inside = list(value.values())
+    if depth < _DEEPEST:
+        for part in inside:
+            yield from _messages(part, host, seconds, depth + 1)
+
+
+def _message(record: dict[str, object]) -> str | None:
+    for key in _MESSAGE_KEYS:
+        value = record.get(key)
+        if isinstance(value, str):
+            return value
+        # journalctl writes a message that is no UTF-8 as a list of its bytes.
+        if isinstance(value, list) and value and all(map(_is_byte, value)):
+            return bytes(value).decode("utf-8", "backslashreplace")
+    return None
+
+
+def _is_byte(value: object) -> bool:
+    return isinstance(value, int) and 0 <= value < 256  # noqa: PLR2004 - what a byte holds
+
+
+def _host(record: dict[str, object]) -> str:
+    places: list[object] = [record]
+    for key in ("resource", "labels", "kubernetes"):
+        nested = record.get(key)
+        places.append(nested)
+        if isinstance(nested, dict):
+            places.append(nested.get("labels"))
+    for place in places:
+        if isinstance(place, dict):
+            for key in _HOST_KEYS:
+                if isinstance(place.get(key), str):
+                    return str(place[key])
+    return ""
+
+
+def _uptime(record: dict[str, object]) -> float | None:
+    for key in _UPTIME_KEYS:
+        value = record.get(key)
+        if isinstance(value, str) and re.fullmatch(r"[0-9]{1,18}", value):
+            return int(value) / 1e6
+    return None

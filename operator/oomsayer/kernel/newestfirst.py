@@ -1,0 +1,41 @@
+"""A log whose newest line comes first, as clouds and log stores show it: the oldest first again."""
+
+import re
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+
+_UPTIME = rb"\[ *(\d{1,7}\.\d{6})\]"
+_FEWEST = 5
+"""Steps in time that tell a direction."""
+_AT_A_TIME = 4 * 1024 * 1024
+"""Bytes that are turned as one; a report is far shorter."""
+
+
+def oldest_first(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """The blocks as they are, or with their lines turned round where the first block goes back in time."""
+    back: bool | None = None
+    held: list[bytes] = []
+    for block in blocks:
+        if back is None:
+            back = _goes_back(block)
+        if not back:
+            yield block
+            continue
+        held.append(block)
+        if sum(map(len, held)) > _AT_A_TIME:
+            yield _turned(held)
+            held = []
+    if held:
+        yield _turned(held)
+
+
+def _goes_back(block: bytes) -> bool:
+    """Whether nearly all steps between the kernel's own times are back: a log of one boot only goes on."""
+    times = [float(match[1]) for match in re.finditer(_UPTIME, block[:65_536])]
+    steps = [after - before for before, after in pairwise(times) if after != before]
+    return len(steps) >= _FEWEST and sum(step < 0 for step in steps) > 0.9 * len(steps)
+
+
+def _turned(blocks: list[bytes]) -> bytes:
+    lines = b"".join(blocks).removesuffix(b"\n").split(b"\n")
+    return b"\n".join(reversed(lines)) + b"\n"
