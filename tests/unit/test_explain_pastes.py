@@ -1,7 +1,7 @@
 """Reports as people paste them: cut, broken to a width, with something behind each line, in some JSON."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import zip_longest
 
 import pytest
@@ -11,6 +11,7 @@ from tests.unit.test_explain import explained, only, predicted
 from oomsayer.cli.explain_json import document, fields
 from oomsayer.cli.explain_table import text as table
 from oomsayer.kernel.explain import Explanation
+from oomsayer.kernel.quotedprintable import decoded
 
 ROWS = (Row(100, "web server", 90_000, adj=-5), Row(2000, "stress-ng-vm", 400), Row(300, "nginx", 10))
 NODE = Text(ROWS, (100,), kernel="6.14.0-37-generic")
@@ -277,3 +278,26 @@ def test_what_no_column_tells_is_not_told_as_0() -> None:
     row = json.loads(document(1, told))["candidates"][0]
     assert (row["swap_pages"], row["pgtables_bytes"]) == (None, None)
     assert "1.5Mi     ?         ?" in table(1, told)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        r'{"message": "Killed process 12 (x\ud800)"}',
+        r'{"host": "\ud800", "message": "Killed process 12 (x)"}',
+        r'  "MESSAGE": "Killed process 12 (\udfff) total-vm: "',
+    ],
+)
+def test_half_a_character_in_json_is_no_obstacle(record: str) -> None:
+    told = only(record)
+    assert [pid for pid, _ in told.killed] == [12]
+    assert table(1, told).encode()
+
+
+def test_a_line_without_end_is_not_kept_for_its_signs_of_a_mail() -> None:
+    def blocks() -> Iterator[bytes]:
+        yield b'[{"textPayload":"GET /?q=3D1"},'
+        for _ in range(50):
+            yield b'{"textPayload":"x"},' * 5000
+
+    assert max(map(len, decoded(blocks()))) <= 2 * 5000 * len('{"textPayload":"x"},')

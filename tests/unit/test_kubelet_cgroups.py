@@ -17,33 +17,33 @@ ID = "ab" * 32
     [
         (f"/kubepods/pod{UID}/{ID}", Owner(UID, Qos.GUARANTEED, ID)),
         (f"/kubepods/burstable/pod{UID}/{ID}", Owner(UID, Qos.BURSTABLE, ID)),
-        (f"/kubepods/besteffort/pod{UID}/crio-{ID}", Owner(UID, Qos.BEST_EFFORT, ID, "cri-o")),
+        (f"/kubepods/besteffort/pod{UID}/crio-{ID}", Owner(UID, Qos.BEST_EFFORT, ID)),
         (
             f"/kubepods.slice/kubepods-pod{LOW}.slice/cri-containerd-{ID}.scope",
-            Owner(UID, Qos.GUARANTEED, ID, "containerd"),
+            Owner(UID, Qos.GUARANTEED, ID),
         ),
         (
             f"{BURSTABLE}{LOW}.slice/crio-{ID}.scope/container",
-            Owner(UID, Qos.BURSTABLE, ID, "cri-o"),
+            Owner(UID, Qos.BURSTABLE, ID),
         ),
         (
             f"/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod{LOW}.slice/docker-{ID}.scope",
-            Owner(UID, Qos.BEST_EFFORT, ID, "docker"),
+            Owner(UID, Qos.BEST_EFFORT, ID),
         ),
         (f"{BURSTABLE}{LOW}.slice", Owner(UID, Qos.BURSTABLE)),
         (
             f"{KIND}{LOW}.slice/cri-containerd-{ID}.scope",
-            Owner(UID, Qos.BURSTABLE, ID, "containerd"),
+            Owner(UID, Qos.BURSTABLE, ID),
         ),
         (f"/kubelet/kubepods/burstable/pod{UID}/{ID}", Owner(UID, Qos.BURSTABLE, ID)),
         (f"/kubepods/burstable/pod{HASH}/{ID}", Owner(HASH, Qos.BURSTABLE, ID)),
         (
             f"{BURSTABLE}{HASH}.slice/crio-{ID}.scope",
-            Owner(HASH, Qos.BURSTABLE, ID, "cri-o"),
+            Owner(HASH, Qos.BURSTABLE, ID),
         ),
         (
             f"/kubepods-burstable-pod{LOW}.slice:cri-containerd:{ID}",
-            Owner(UID, Qos.BURSTABLE, ID, "containerd"),
+            Owner(UID, Qos.BURSTABLE, ID),
         ),
         (f"/kubepods.slice/kubepods-pod{LOW}.slice/crio-conmon-{ID}.scope", Owner(UID, Qos.GUARANTEED)),
         (f"/kubepods/pod{UID}/{ID}/docker/{'cd' * 32}", Owner(UID, Qos.GUARANTEED, ID)),

@@ -230,7 +230,6 @@ def _standing(
     )
     comm = verdict.victim.task.comm if verdict.victim else ""
     dying = verdict.kill_set
-    deaths = len(dying.pids) + dying.omitted
     return Standing(
         verdict.domain,
         room.share,
@@ -238,7 +237,7 @@ def _standing(
         victims,
         comm,
         dying.oom_group,
-        deaths,
+        dying.deaths,
         _due(ahead[path], taken_at),
     )
 
@@ -339,10 +338,9 @@ def _time(told: Standing | None, now: Standing, moment: float) -> Change:
         return NO_CHANGE
     soonest = min((due.earliest - moment for due in (before, now.due) if due is not None), default=inf)
     path = now.domain.path
-    if now.due is None:
-        weight = Weight.ORDINARY if soonest < COMING_SECONDS else Weight.MINOR
-        return Change(weight, f"{path}: no OOM is on its way any more")
     weight = Weight.ORDINARY if soonest < COMING_SECONDS else Weight.MINOR
+    if now.due is None:
+        return Change(weight, f"{path}: no OOM is on its way any more")
     what = f"{path}: its OOM comes in {now.due.earliest - moment:.0f} to {now.due.latest - moment:.0f} s"
     return Change(Weight.URGENT if soonest < SOON_SECONDS else weight, what)
 

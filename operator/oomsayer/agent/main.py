@@ -54,8 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "node-name",
         "NAME",
         str,
-        "name of this node, by default NODE_NAME or what the service account token says",
+        "name of this node",
         default=os.environ.get("NODE_NAME", ""),
+        shown="NODE_NAME, or what the service account token says",
     )
     flag(parser, "metrics-address", "[HOST]:PORT", address, "of /metrics and /healthz", default=":9464")
     flag(

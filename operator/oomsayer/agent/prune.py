@@ -55,6 +55,8 @@ def _reapers(pids: Iterable[int], snapshot: Snapshot) -> set[int]:
         while task is not None and task.reaper and task.pid not in found:
             if task.pid != pid:
                 found.add(task.pid)
+            elif task.parent == task.pid == task.reaper:
+                break  # its own parent: no kernel shows that
             task = tasks.get(task.parent if task.pid == task.reaper else task.reaper)
     return found
 
@@ -125,11 +127,7 @@ def _needed_memcgs(snapshot: Snapshot, kept: Iterable[Task]) -> dict[str, Memcg]
     wanted = {m.path for m in snapshot.memcgs.values() if m.limited or m.working_set_bytes is not None}
     wanted.update(task.memcg for task in kept)
     wanted.add(ROOT)
-    for path in tuple(wanted):
-        above = parent_path(path)
-        while above not in wanted:
-            wanted.add(above)
-            above = parent_path(above)
+    wanted |= ancestors(wanted)
     return {path: memcg for path, memcg in snapshot.memcgs.items() if path in wanted}
 
 

@@ -21,6 +21,7 @@ def flag(
     text: str,
     *,
     default: str = "",
+    shown: str | None = None,
 ) -> None:
     """Add --NAME. Where it is not given, OOMSAYER_NAME counts, and where that is empty, `default`.
 
@@ -31,6 +32,7 @@ def flag(
         convert: makes the value of what was said, of the default too.
         text: what it is for.
         default: as it would be typed.
+        shown: what the help says of it, where that differs from one machine to the next.
     """
     variable = f"OOMSAYER_{name.upper().replace('-', '_')}"
     parser.add_argument(
@@ -38,7 +40,7 @@ def flag(
         type=convert,
         default=os.environ.get(variable) or default,
         metavar=metavar,
-        help=f"{text} [{variable}; default: {default or 'none'}]",
+        help=f"{text} [{variable}; default: {shown or default or 'none'}]",
     )
 
 

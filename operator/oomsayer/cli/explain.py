@@ -153,10 +153,12 @@ def _unzipped(first: bytes, rest: Iterable[bytes], name: str) -> Iterator[bytes]
     import zlib  # noqa: PLC0415 - few logs need it
 
     unzip = zlib.decompressobj(wbits=31)
-    begun = False
+    begun, fresh = False, False
     for block in _chain(first, rest):
-        data = block
+        # Between members, and after the last, there may be zeros.
+        data = block.lstrip(b"\x00") if fresh else block
         while data:
+            fresh = False
             try:
                 plain = unzip.decompress(data, BLOCK_BYTES)
             except zlib.error as error:
@@ -170,7 +172,7 @@ def _unzipped(first: bytes, rest: Iterable[bytes], name: str) -> Iterator[bytes]
                 yield plain
             if unzip.eof:
                 data = unzip.unused_data.lstrip(b"\x00")
-                unzip = zlib.decompressobj(wbits=31)
+                unzip, fresh = zlib.decompressobj(wbits=31), True
             else:
                 data = unzip.unconsumed_tail
 

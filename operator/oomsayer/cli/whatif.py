@@ -171,7 +171,7 @@ def _pairs(before: Scene, after: Scene) -> Iterator[tuple[Outlook, Outlook]]:
 
 def _who(verdict: Verdict) -> tuple[int | None, int]:
     victim = verdict.victim
-    deaths = len(verdict.kill_set.pids) + verdict.kill_set.omitted
+    deaths = verdict.kill_set.deaths
     return (victim.task.pid if victim else None), deaths
 
 

@@ -1,6 +1,6 @@
 """Advice in people's words: what to change of a pod, and whom the killer would take then. Pure."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from oomsayer.api.advice import MAX_ADVICE, Advice
 from oomsayer.api.forecast import Risk
@@ -13,7 +13,6 @@ from oomsayer.kernel.domain import within
 from oomsayer.kernel.snapshot import Snapshot
 from oomsayer.kernel.verdict import Verdict
 from oomsayer.kubelet.cgroups import is_container, is_pod
-from oomsayer.kubelet.eviction import PodUsage, ranked
 from oomsayer.kubelet.podspec import PodSpec
 
 ADVISED_RISKS = 4
@@ -68,12 +67,6 @@ def kubelet_advice(target: Subject, snapshot: Snapshot, names: Names) -> Iterato
         yield _advice(proposal, target, names, "", f"the kubelet would evict pod {other} first")
 
 
-def evicted_first(pods: Iterable[PodUsage]) -> str:
-    """UID of the pod that the kubelet would evict, "" for none."""
-    order = ranked(pods)
-    return order[0].uid if order else ""
-
-
 def described(proposal: Proposal, spec: PodSpec) -> tuple[str, str, str]:
     """Field, value now and value proposed, as a manifest has them."""
     change = proposal.change
@@ -123,7 +116,7 @@ def _then_kernel(proposal: Proposal, after: Verdict, names: Names) -> str:
         return "the kernel would kill nobody"
     place = names.place(victim.task.memcg)
     where = f"pod {place.pod_name or place.pod_uid}" if place.pod_uid else "a host process"
-    others = len(after.kill_set.pids) - 1 + after.kill_set.omitted
+    others = after.kill_set.deaths - 1
     alone = f" and {others} more with it" if others else " alone"
     return f"the kernel would kill {victim.task.comm} (pid {victim.task.pid}, {where}){alone}"
 

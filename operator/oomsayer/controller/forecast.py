@@ -229,7 +229,7 @@ def _step(candidate: Candidate, names: Names) -> ForecastProcess:
 def _kill_set(kill_set: KillSet) -> ForecastKillSet:
     return ForecastKillSet(
         pids=kill_set.pids[:PIDS_SHOWN],
-        count=len(kill_set.pids) + kill_set.omitted,
+        count=kill_set.deaths,
         oom_group=kill_set.oom_group,
     )
 

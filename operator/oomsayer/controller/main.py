@@ -54,16 +54,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "namespace",
         "NAME",
         str,
-        "namespace of the leader election's Lease, by default the pod's own",
+        "namespace of the leader election's Lease",
         default=os.environ.get("POD_NAMESPACE") or _own_namespace(),
+        shown="the pod's own",
     )
     flag(
         parser,
         "identity",
         "NAME",
         str,
-        "this operator's name in the Lease and in Events, by default the pod's",
+        "this operator's name in the Lease and in Events",
         default=os.environ.get("POD_NAME") or _host_identity(),
+        shown="the pod's",
     )
     flag(
         parser,

@@ -158,7 +158,7 @@ def _who(task: Task, names: Names) -> str:
 
 
 def _together(verdict: Verdict) -> str:
-    others = len(verdict.kill_set.pids) - 1 + verdict.kill_set.omitted
+    others = verdict.kill_set.deaths - 1
     if not others:
         return ""
     return f" and {others} more with it"

@@ -69,11 +69,6 @@ class WorkQueue:
         """Forget that `item` ever failed."""
         self._failures.pop(item, None)
 
-    def forget(self, item: str) -> None:
-        """No longer look at `item` by itself."""
-        self._cancel_timer(item)
-        self._failures.pop(item, None)
-
     def close(self) -> None:
         """Cancel all that was to come."""
         for timer in self._timers.values():

@@ -192,7 +192,7 @@ def _by_resize(subject: Subject, takes: Takes) -> Takes:
 
 
 def _deaths(verdict: Verdict) -> int:
-    return len(verdict.kill_set.pids) + verdict.kill_set.omitted
+    return verdict.kill_set.deaths
 
 
 def _try(ask: Callable[[Change], PodUsage | None], change: Change) -> PodUsage | None:

@@ -54,7 +54,6 @@ class Era:
         sacrifice_child: an eligible child with its own memory dies in its parent's place (until 5.0).
         tie: which of two equal scores wins.
         rss_source: the counter to read.
-        pgtables: which of a process's page tables are counted.
         counts_holes: totalpages of memory nodes has the holes between their pages in it (until 5.3).
         memcg_by_mems: a memory cgroup's OOM passes over processes that may use none of the memory nodes of
             the one that asks (until 5.2).
@@ -70,7 +69,6 @@ class Era:
     sacrifice_child: bool = False
     tie: Tie = Tie.LAST
     rss_source: RssSource = RssSource.STATM
-    pgtables: str = "all"
     counts_holes: bool = False
     memcg_by_mems: bool = False
 
@@ -86,7 +84,6 @@ ERAS: tuple[Era, ...] = (
         spares_sharers=True,
         sacrifice_child=True,
         tie=Tie.FIRST,
-        pgtables="pte+pmd",
         counts_holes=True,
         memcg_by_mems=True,
     ),
@@ -99,7 +96,6 @@ ERAS: tuple[Era, ...] = (
         root_bonus=RootBonus.OF_PAGES,
         sacrifice_child=True,
         tie=Tie.FIRST,
-        pgtables="pte+pmd",
         counts_holes=True,
         memcg_by_mems=True,
     ),

@@ -261,7 +261,7 @@ def _alternatives(
             )
 
 
-_VENDOR = r"5\.4\.0-\d|4\.18\.0-\d+.*\.el8|5\.[3-8]\.\d+-\d{3,}"
+_VENDOR = r"5\.4\.0-\d|4\.18\.0-\d{1,6}\b.*\.el8|5\.[3-8]\.\d+-\d{3,}"
 """Releases of vendors whose own number hides which fixes they carry."""
 
 

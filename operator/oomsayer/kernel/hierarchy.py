@@ -51,6 +51,7 @@ class Hierarchy:
         namespaces: by Task.reaper, everybody else who ends with it.
         outlived: places in Snapshot.tasks of those that are never chosen, since their reaper is before them.
         known_members: what group_members() found so far.
+        known_pids: each list of pids that was told, once: nested groups have the same members.
     """
 
     snapshot: Snapshot
@@ -59,7 +60,8 @@ class Hierarchy:
     sharers: Mapping[int, list[Task]]
     namespaces: Mapping[int, list[Task]]
     outlived: Collection[int]
-    known_members: dict[str, list[int]] = field(default_factory=dict)
+    known_members: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    known_pids: dict[tuple[int, ...], tuple[int, ...]] = field(default_factory=dict)
 
     @cached_property
     def each_dies_alone(self) -> bool:
@@ -75,7 +77,7 @@ class Hierarchy:
         """By cgroup path, the pids right there that the kill of an oom.group takes, and their sharers'."""
         mortal: defaultdict[str, set[int]] = defaultdict(set)
         for task in self.snapshot.tasks:
-            if task.unkillable in DYING_WITH_GROUP and task.oom_score_adj != OOM_SCORE_ADJ_MIN:
+            if dies_with_group(task):
                 mortal[task.memcg].add(task.pid)
         for sharing in self.sharers.values():
             pids = {task.pid for task in sharing if dies_with_sharer(task, self.snapshot.era)}
@@ -113,6 +115,25 @@ class Hierarchy:
         return above
 
     @cached_property
+    def takers(self) -> Mapping[int, str]:
+        """By pid, the cgroup that ends with a process: see takes_its_cgroup()."""
+        return {task.pid: task.memcg for task in self.snapshot.tasks if takes_its_cgroup(task)}
+
+    @cached_property
+    def omitted_below(self) -> Mapping[str, int]:
+        """By cgroup path, how many processes in it or below it a pruned snapshot does not list."""
+        below: defaultdict[str, int] = defaultdict(int)
+        for omitted in self.snapshot.omitted:
+            for path in {omitted.memcg, *ancestors([omitted.memcg])}:
+                below[path] += omitted.tasks
+        return below
+
+    def omitted_in(self, paths: frozenset[str] | set[str]) -> int:
+        """How many processes in any of these cgroups or below a pruned snapshot does not list."""
+        topmost = [path for path in paths if not (ancestors([path]) - {path}) & paths]
+        return sum(self.omitted_below.get(path, 0) for path in topmost)
+
+    @cached_property
     def in_flight(self) -> Mapping[str, Task]:
         """By cgroup path, the oldest process in it or below it that is dying already."""
         found: dict[str, Task] = {}
@@ -148,12 +169,17 @@ class Hierarchy:
             yield here
             stack.extend(reversed(self.below.get(here, ())))
 
-    def group_members(self, group: str) -> list[int]:
+    def once(self, pids: Iterable[int]) -> tuple[int, ...]:
+        """These pids, as the same object for the same pids."""
+        told = tuple(pids)
+        return self.known_pids.setdefault(told, told)
+
+    def group_members(self, group: str) -> tuple[int, ...]:
         """Pids that die with the cgroup at `group`, sorted; kept once asked for."""
         members = self.known_members.get(group)
         if members is None:
-            members = sorted(set().union(*(self.mortal.get(path, ()) for path in self.descendants(group))))
-            self.known_members[group] = members
+            found = set().union(*(self.mortal.get(path, ()) for path in self.descendants(group)))
+            members = self.known_members[group] = self.once(sorted(found))
         return members
 
     def walk(self, entry: int) -> tuple[int, int, int]:

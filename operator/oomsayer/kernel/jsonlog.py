@@ -65,12 +65,18 @@ def json_messages(text: str) -> list[Message] | None:
     begin = re.search(r"[\[{]", line) if line[-1:] in {"}", "]"} else None
     try:
         if quoted:
-            return [Message(str(json.loads(quoted[1])))]
+            return [Message(_encodable(str(json.loads(quoted[1]))))]
         if begin:
-            return list(_messages(json.loads(line[begin.start() :]), "", None, 0)) or None
+            found = _messages(json.loads(line[begin.start() :]), "", None, 0)
+            return [Message(_encodable(m.text), _encodable(m.host), m.seconds) for m in found] or None
     except (ValueError, RecursionError):
         pass
     return None
+
+
+def _encodable(text: str) -> str:
+    """A text without halves of characters, which JSON may have and nothing can print."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _messages(value: object, host: str, seconds: float | None, depth: int) -> Iterator[Message]:

@@ -13,6 +13,7 @@ _SOFT = rb"=[ \t]*\r?\n"
 _BROKEN = rb"(?m)^(?:[^\n]{66,75}|[^\n]*=0A)" + _SOFT
 """A line that goes on in the next: it is as long as they get, or ends with a line feed of its own."""
 _LINE = rb"(?:(?:[^\n]{66,75}|[^\n]*=0A)" + _SOFT + rb")*[^\n]*\n?"
+_ENCODED = rb"=3D|=[ \t]*\r?\n"
 _HARD_BLANKS = (b"\xc2\xa0", b"\xe2\x80\xaf")
 """As browsers and mail programs put for the blanks of a table; narrow ones too."""
 _ENTITY = b"&nbsp;"
@@ -31,9 +32,13 @@ def decoded(blocks: Iterable[bytes]) -> Iterator[bytes]:
         if mail is None:
             mail, page = _SIGN in block, _ENTITY in block
         data = begun + block
-        if mail and (begun or _SIGN in block):
+        if mail:
             end = _whole(data)
-            data, begun = re.sub(_LINE, _line, data[:end]), data[end:]
+            if len(data) - end > _MOST_BYTES_A_LINE:
+                end = len(data)
+            data, begun = data[:end], data[end:]
+            if re.search(_ENCODED, data):
+                data = re.sub(_LINE, _line, data)
         yield _with_blanks(data.replace(_ENTITY, b" ") if page else data)
     if begun:
         yield _with_blanks(re.sub(_LINE, _line, begun))

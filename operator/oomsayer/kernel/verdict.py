@@ -72,6 +72,11 @@ class KillSet(NamedTuple):
     omitted: int = 0
     reapers: tuple[int, ...] = ()
 
+    @property
+    def deaths(self) -> int:
+        """How many die, those that are not listed too."""
+        return len(self.pids) + self.omitted
+
 
 class Kill(NamedTuple):
     """One step of the cascade: the victim, flat since a node's verdicts hold thousands, and who else dies."""
@@ -207,7 +212,7 @@ def oom_kill_process(victim: Task, domain: Domain, hierarchy: Hierarchy) -> Kill
     """
     group = hierarchy.oom_group(victim.memcg, domain.cgroup)
     if group is not None:
-        pids = hierarchy.group_members(group)
+        pids: Sequence[int] = hierarchy.group_members(group)
     elif victim.mm:
         era = hierarchy.snapshot.era
         pids = sorted(task.pid for task in hierarchy.sharers[victim.mm] if dies_with_sharer(task, era))
@@ -218,20 +223,18 @@ def oom_kill_process(victim: Task, domain: Domain, hierarchy: Hierarchy) -> Kill
     return _with_namespaces(victim.pid, pids, group, hierarchy)
 
 
-def _with_namespaces(victim: int, pids: list[int], group: str | None, hierarchy: Hierarchy) -> KillSet:
+def _with_namespaces(victim: int, pids: Sequence[int], group: str | None, hierarchy: Hierarchy) -> KillSet:
     reapers = tuple(pid for pid in pids if pid in hierarchy.namespaces) if hierarchy.namespaces else ()
     if reapers:
         pids = sorted({*pids, *(task.pid for reaper in reapers for task in hierarchy.namespaces[reaper])})
     omitted = 0
     if hierarchy.snapshot.omitted:
-        dead = set(pids)
-        gone = [] if group is None else [group]
-        gone += [t.memcg for t in hierarchy.snapshot.tasks if t.pid in dead and takes_its_cgroup(t)]
-        omitted = sum(o.tasks for o in hierarchy.snapshot.omitted if any(within(o.memcg, m) for m in gone))
-    return KillSet(_first(victim, pids), group, omitted, reapers)
+        gone = {hierarchy.takers[pid] for pid in pids if pid in hierarchy.takers}
+        omitted = hierarchy.omitted_in(gone if group is None else {*gone, group})
+    return KillSet(hierarchy.once(_first(victim, pids)), group, omitted, reapers)
 
 
-def _first(pid: int, pids: list[int]) -> tuple[int, ...]:
+def _first(pid: int, pids: Sequence[int]) -> tuple[int, ...]:
     at = pids.index(pid)
     return (pid, *pids[:at], *pids[at + 1 :])
 

@@ -17,9 +17,7 @@ _POD = re.compile(
     rf"(?:(?:[a-z0-9]+-)*kubepods(?:-(?P<qos>burstable|besteffort))?-)?pod(?P<uid>{_UID})(?:\.slice)?"
     r"(?::cri-containerd:(?P<id>[0-9a-f]{64}))?"
 )
-_CONTAINER = re.compile(
-    r"(?:(?P<runtime>cri-containerd|crio|docker|libpod)-)?(?P<id>[0-9a-f]{64})(?:\.scope)?"
-)
+_CONTAINER = re.compile(r"(?:(?:cri-containerd|crio|docker|libpod)-)?(?P<id>[0-9a-f]{64})(?:\.scope)?")
 _KUBEPODS = re.compile(r"(?:[a-z0-9]+-)*kubepods(?:\.slice)?")
 _QOS_COMPONENT = re.compile(r"(?:(?:[a-z0-9]+-)*kubepods-)?(?P<qos>burstable|besteffort)(?:\.slice)?")
 
@@ -44,17 +42,14 @@ class Owner:
             annotation kubernetes.io/config.hash.
         qos: from the path.
         container_id: 64 hex digits; None at the pod's own level, and for the runtime's conmon.
-        runtime: "containerd", "cri-o", "docker" or "podman", where the name tells.
     """
 
     pod_uid: str | None = None
     qos: Qos | None = None
     container_id: str | None = None
-    runtime: str | None = None
 
 
 _NOBODY = Owner()
-_RUNTIMES = {"cri-containerd": "containerd", "crio": "cri-o", "docker": "docker", "libpod": "podman"}
 
 
 @lru_cache(maxsize=4096)
@@ -68,12 +63,12 @@ def owner(path: str) -> Owner:
         uid = pod["uid"].replace("_", "-")
         qos = _QOS[pod["qos"] or _qos_above(components[:index])]
         if pod["id"]:
-            return Owner(uid, qos, pod["id"], "containerd")
+            return Owner(uid, qos, pod["id"])
         below = components[index + 1] if index + 1 < len(components) else ""
         container = _CONTAINER.fullmatch(below)
         if container is None:
             return Owner(uid, qos)
-        return Owner(uid, qos, container["id"], _RUNTIMES.get(container["runtime"]))
+        return Owner(uid, qos, container["id"])
     return _NOBODY
 
 

@@ -3,7 +3,7 @@
 Source: Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/memory.rst.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from oomsayer.kernel.observed import OomCounts
 from oomsayer.kernel.snapshot import ROOT, Memcg, MemcgEvents
@@ -14,17 +14,16 @@ from oomsayer.node.files import keyed, number, read_if_there, read_list
 _V1_UNLIMITED = 2**62
 """Limits from here on mean none: v1 shows LONG_MAX rounded down to pages."""
 
-Reader = Callable[[str, int, int, bool], Memcg | None]
-"""Reads one cgroup: its path, its inode, a descriptor of the tree's root, whether the machine has swap."""
-
 
 def relative(path: str) -> str:
     """A cgroup's path as seen from the tree's root directory."""
     return path[1:] or "."
 
 
-def read_v2(path: str, inode: int, root_fd: int, swap: bool) -> Memcg | None:  # noqa: FBT001 - a Reader
-    """Read a v2 cgroup; None where the memory controller is not enabled, or the cgroup is gone.
+def read_v2(path: str, inode: int, root_fd: int, swap: bool) -> Memcg | None:  # noqa: FBT001 - passed by place
+    """Read a v2 cgroup, by a descriptor of the tree's root.
+
+    None where the memory controller is not enabled, or the cgroup is gone.
 
     Swap limits are read where the machine has swap, usage where a limit makes it matter.
     """
@@ -63,7 +62,7 @@ def read_v2(path: str, inode: int, root_fd: int, swap: bool) -> Memcg | None:  #
     )
 
 
-def read_v1(path: str, inode: int, root_fd: int, swap: bool) -> Memcg | None:  # noqa: FBT001 - a Reader
+def read_v1(path: str, inode: int, root_fd: int, swap: bool) -> Memcg | None:  # noqa: FBT001 - passed by place
     """Read a v1 cgroup; None where it is gone. The memsw files exist only with swap accounting."""
     place = relative(path)
     try:

@@ -97,6 +97,7 @@ class OomReport:
         summary: the line of 5.0 and later.
         chosen: pid, comm and score of "Kill process ... or sacrifice child" (up to 5.0).
         killed: in order, each pid once.
+        killed_pids: theirs.
         killed_prefixed: a "Killed process" line came with its reason in front (5.1+).
         allocating: the reason names vm.oom_kill_allocating_task.
         oom_group: the cgroup that died as one.
@@ -135,6 +136,7 @@ class OomReport:
     summary: Summary | None = None
     chosen: tuple[int, str, int] | None = None
     killed: list[Killed] = field(default_factory=list)
+    killed_pids: set[int] = field(default_factory=set)
     killed_prefixed: bool = False
     allocating: bool = False
     oom_group: str | None = None

@@ -24,7 +24,6 @@ _DATES = (
 _SYSRQ_WITHIN = 20
 """Lines between somebody's asking by sysrq and the header."""
 _CPUSET_UNTIL = (4, 20)
-_CPUSET = r" cpuset=(?P<cpuset>.*) mems_allowed=(?P<mems>[\d,-]*)\s*$"
 
 
 def read_header(source: Source, line: LogLine) -> bool:
@@ -57,11 +56,12 @@ def read_header(source: Source, line: LogLine) -> bool:
 
 def read_cpuset(source: Source, line: LogLine) -> bool:
     """Where it may allocate, up to 4.20: `java cpuset=/ mems_allowed=0`."""
-    match = re.search(_CPUSET, line.text)
-    report = source.preface(line) if match else None
-    if match is None or report is None:
+    before, _, mems = line.text.rstrip().rpartition(" mems_allowed=")
+    _, named, cpuset = before.partition(" cpuset=")
+    report = source.preface(line) if named and re.fullmatch(r"[\d,-]*", mems) else None
+    if report is None:
         return False
-    report.cpuset, report.mems_allowed = match["cpuset"], match["mems"]
+    report.cpuset, report.mems_allowed = cpuset, mems
     report.until = min(report.until, _CPUSET_UNTIL)
     return True
 

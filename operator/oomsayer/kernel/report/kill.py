@@ -110,7 +110,7 @@ def read_reaped(source: Source, line: LogLine) -> bool:
         return False
     row = report.row_of(int(match[1]))
     # An earlier victim's may come late, but that one is no candidate any more.
-    if row is not None and row.comm == match[2] and row.pid not in report.killed_before:
+    if row is not None and row.comm == match[2] and row.pid not in source.dead:
         report.reaped = (int(match[1]), match[2])
     return row is not None
 
@@ -172,9 +172,10 @@ def _met_again(report: OomReport, pid: int) -> bool:
 
 def _told(report: OomReport, pid: int) -> bool:
     """Whether a line has told already that this process was killed."""
-    return any(killed.pid == pid for killed in report.killed)
+    return pid in report.killed_pids
 
 
 def _add_killed(report: OomReport, killed: Killed) -> None:
     if len(report.killed) < _MOST_KILLED and not _told(report, killed.pid):
         report.killed.append(killed)
+        report.killed_pids.add(killed.pid)

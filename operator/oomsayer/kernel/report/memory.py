@@ -8,8 +8,8 @@ from oomsayer.kernel.report.source import Source
 
 UNLIMITED_KB = 2**52
 """A limit of so many kB or more means none: kernels print their largest counter."""
-_TASK_IN = r"Task in (?P<memcg>/.*?)(?: killed as a result of limit of (?P<domain>/.*?))?\s*$"
-_LIMIT_OF = r"(?:Memory limit reached of cgroup|^ ?killed as a result of limit of) (/.*?)\s*$"
+_TASK_IN = r"Task in (?P<memcg>/.*?)(?: killed as a result of limit of (?P<domain>/.*))?$"
+_LIMIT_OF = r"(?:Memory limit reached of cgroup|^ ?killed as a result of limit of) (/.*)$"
 """Of its own from 3.15 to 3.18, which put the two in two lines."""
 _CGROUPS_UNTIL = (4, 20)
 _STATS = r"Memory cgroup stats for (/.*?):(?P<old> \w+:\d+KB)?(?: |$)"
@@ -19,14 +19,14 @@ _RAM = r"(\d{1,15}) pages (?:of )?RAM\b"
 _RESERVED = r"(\d{1,15}) (?:pages reserved|reserved pages)"
 _SWAP_TOTAL = r"Total swap = (\d{1,15})kB"
 _SWAP_ON = r"Adding (\d{1,15})k swap on "
-_ZONE = r"(?:Node (?P<node>\d{1,5}) )?\w+ free:\d+kB .*?\bpresent:(?P<present>\d{1,15})kB"
+_ZONE = r"(?:Node (?P<node>\d{1,5}) )?\b\w{1,16} free:\d{1,15}kB .*?\bpresent:(?P<present>\d{1,15})kB"
 _BUDDY = r"(?:DMA\d*|Normal|Movable|HighMem): \d+\*(\d{1,4})kB "
 _TOTALS = ((_RAM, "ram_pages"), (_RESERVED, "reserved_pages"), (_SWAP_TOTAL, "swap_total_kb"))
 
 
 def read_cgroups(source: Source, line: LogLine) -> bool:
     """Which cgroup: `Task in /a killed as a result of limit of /b`, `Memory cgroup stats for /b: ...`."""
-    task_in, limit_of, stats = (re.search(p, line.text) for p in (_TASK_IN, _LIMIT_OF, _STATS))
+    task_in, limit_of, stats = (re.search(p, line.text.rstrip()) for p in (_TASK_IN, _LIMIT_OF, _STATS))
     match = task_in or limit_of or stats
     if match is None:
         return False
@@ -81,11 +81,12 @@ def read_machine(source: Source, line: LogLine) -> bool:
     report = source.preface(line)
     if report is None:
         return False
-    for pattern, name in _TOTALS:
-        match = re.search(pattern, text)
-        if match:
-            setattr(report, name, int(match[1]))
+    totals = [(name, match) for pattern, name in _TOTALS if (match := re.search(pattern, text))]
+    for name, match in totals:
+        setattr(report, name, int(match[1]))
     zone, buddy = re.search(_ZONE, text), re.search(_BUDDY, text)
+    if not (totals or zone or buddy or "Mem-Info:" in text):
+        return False
     if zone:
         node = int(zone["node"] or 0)
         report.node_present_kb[node] = report.node_present_kb.get(node, 0) + int(zone["present"])

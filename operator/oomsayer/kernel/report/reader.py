@@ -4,10 +4,11 @@ A new format begins in _READERS: a word that its lines hold, and the function th
 """
 
 import re
+from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from oomsayer.kernel.logline import LogLine, log_lines
 from oomsayer.kernel.oomsummary import summed_up
@@ -48,7 +49,7 @@ from oomsayer.kernel.report.table import HEAD, KNOWN_HEAD, read_columns, read_od
 
 _ONE_WRITER = 2
 """Bare lines count as a writer of their own."""
-_MOST_CHARACTERS_A_MESSAGE = 16_384
+_MOST_CHARACTERS_A_MESSAGE = 10_000
 """Two cgroup paths of the greatest length (PATH_MAX) and what is around them."""
 _MOST_SOURCES = 64
 _IDLE_AFTER_TABLE = 100
@@ -115,6 +116,14 @@ _READERS: tuple[tuple[str, _LineReader], ...] = (
 _WORDS: tuple[bytes, ...] = tuple(dict.fromkeys(word.encode() for word, _ in _READERS))
 
 
+class _Searched(NamedTuple):
+    """Of some lines: where the next table's head begins, -1 for none, and which before it tell something."""
+
+    lines: bytes
+    head: int
+    begins: list[int]
+
+
 class OomReportReader:
     """Gathers reports from lines, fed in order. Memory stays bounded whatever is fed."""
 
@@ -122,6 +131,7 @@ class OomReportReader:
         self._finished = Finished()
         self._sources: OrderedDict[str, Source] = OrderedDict({"": Source(self._finished)})
         self._current = self._sources[""]
+        self._searched = _Searched(b"", -1, [])
 
     @property
     def expectant(self) -> bool:
@@ -226,12 +236,12 @@ class OomReportReader:
 
     def _ahead_to_table(self, lines: bytes, at: int, end: int) -> int:
         """Read the lines before the next table that some reader knows."""
-        head = lines.find(_TABLE_HEAD, at, end)
+        if self._searched.lines is not lines or 0 <= self._searched.head < at:
+            self._searched = _before_table(lines, at, end)
+        _, head, begins = self._searched
         if head < 0:
             return at
-        head = lines.rfind(b"\n", at, head) + 1 or at
-        begins = {begin for word in _WORDS for begin in _lines_with(word, lines, at, head)}
-        for begin in sorted(begins):
+        for begin in begins[bisect_left(begins, at) :]:
             after = lines.find(b"\n", begin, end)
             self._read(lines[begin : min(after, begin + MOST_BYTES_A_LINE)])
             # The rest of a broken line may hold no word.
@@ -254,7 +264,7 @@ class OomReportReader:
         source = self._current
         text = raw.decode("utf-8", "backslashreplace")
         if self._plain(source, raw):
-            self._message(source, LogLine("", None, text))
+            self._message(source, LogLine("", None, text[:_MOST_CHARACTERS_A_MESSAGE]))
             return
         for line in log_lines(text):
             source = self._source(line, raw)
@@ -299,6 +309,15 @@ class OomReportReader:
                 source.idle = 0
                 return
         read_odd_row(source, text)
+
+
+def _before_table(lines: bytes, at: int, end: int) -> _Searched:
+    head = lines.find(_TABLE_HEAD, at, end)
+    if head < 0:
+        return _Searched(lines, head, [])
+    head = lines.rfind(b"\n", at, head) + 1 or at
+    begins = {begin for word in _WORDS for begin in _lines_with(word, lines, at, head)}
+    return _Searched(lines, head, sorted(begins))
 
 
 def _lines_with(word: bytes, lines: bytes, at: int, end: int) -> Iterator[int]:

@@ -6,7 +6,7 @@ from oomsayer.kernel.logline import LogLine
 from oomsayer.kernel.report import OomReport
 from oomsayer.kernel.report.source import Source
 
-_RELEASE = r"(?:Not tainted|Tainted:[^#]*?)\s+(\d{1,3}\.\d{1,4}\S*)\s*"
+_RELEASE = r"(?:Not tainted|Tainted:[^#]{0,100}?)\s{1,8}(\d{1,3}\.\d{1,4}\S{0,80})\s{0,8}"
 RELEASE = _RELEASE + "#"
 _CUT_RELEASE = _RELEASE + "$"
 """What the kernel prints goes on with "#1", the build: the release itself may be cut."""

@@ -11,6 +11,8 @@ ANY_ROW = rb"(?s)\[\s*(\d{1,10})\]((?:\s+-?\d{1,20}){7,12})\s(.*)$"
 ROW_START = rb"\[\s*\d{1,10}\](?:\s+-?\d{1,20}){1,12}\s*$"
 SURE_START = rb"\[\s*\d{1,10}\](?:\s+-?\d{1,20}){4,12}\s*$"
 """Of a row that no table's header goes before."""
+_LONGEST_NAME = 64
+"""Bytes: a name has 15, each printed as at most four."""
 NUMBERS = rb"\[\s*\d{1,10}\]\s+-?\d"
 """How a row begins."""
 _ROW_COLUMNS = ("tgid", "uid", "oom_score_adj", "rss", "swapents", "total_vm")
@@ -32,7 +34,7 @@ class Table:
         # The same with the whole line around it, where nothing in the line is quoted or coloured. Its prefix
         # is greedy, which is faster: no name has room for what looks like a row.
         self.line = re.compile(
-            rb"[^\n]*\[ *(\d{1,10})\]" + rb" +(-?\d{1,20})" * count + rb" ([^\n\x1b\"]+)\n"
+            rb"[^\n]*\[ *(\d{1,10})\]" + rb" +(-?\d{1,20})" * count + rb" ([^\n\x1b\"]{1,64})\n"
         )
         # Among a row's numbers the pid comes first: a place of 0 is a column that is not there.
         place = {name: index for index, name in enumerate(columns, start=1)}
@@ -53,7 +55,7 @@ class Table:
         """Rows by the groups of their matches, a column at a time: each is named in the table's header."""
         *numbers, comms = zip(*found, strict=True)
         columns = [list(map(int, column)) for column in numbers]
-        names = b"\n".join([(comm or b"").rstrip(b"\r\n") for comm in comms])
+        names = b"\n".join([(comm or b"").rstrip(b"\r\n")[:_LONGEST_NAME] for comm in comms])
         tgid, uid, adj, rss, swap, total_vm = self._places
         return map(
             _new_row,

@@ -108,7 +108,6 @@ class Source:
                 seconds=line.seconds,
                 kernel=None,
                 swap_total_before_kb=self.swap_total_kb,
-                killed_before=self._lately_dead(line.seconds),
             )
             self.table = None
         return self.report
@@ -136,6 +135,8 @@ class Source:
             self.swap_total_kb = report.swap_total_kb
         if not report.begun:
             return
+        if report.rows:
+            report.killed_before = self._lately_dead(report.seconds)
         for killed in report.killed:
             self.dead[killed.pid] = (killed.comm, report.seconds)
             if len(self.dead) > _REMEMBERED:
