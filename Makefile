@@ -107,9 +107,10 @@ format: setup ## Format what lint checks
 	@$(VENV)/ruff format .
 	@$(VENV)/ruff check --fix --quiet .
 
-.PHONY: crds
-crds: setup ## Generate crds/ and the chart's CRDs from the models
+.PHONY: generate
+generate: setup ## Generate the CRDs from the models, and the chart's table of values
 	@PYTHONPATH=operator $(VENV)/python -m oomsayer.api.crd crds charts/oomsayer/templates/crds
+	@$(VENV)/python tests/chart/values_table.py
 
 .PHONY: image
 image: setup ## The container image, without a registry: a docker-archive

@@ -358,7 +358,7 @@ def test_every_value_has_a_description_and_a_default() -> None:
 def test_the_readme_lists_every_value() -> None:
     text = README.read_text()
 
-    assert with_table(text) == text, "run: PYTHONPATH=. python tests/chart/values_table.py"
+    assert with_table(text) == text, "run: make generate"
 
 
 def _load(path: Path) -> Manifest:

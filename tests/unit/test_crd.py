@@ -33,7 +33,7 @@ def of(resource: Resource) -> dict[str, dict[str, Any]]:
 def test_the_files_are_as_the_models_say() -> None:
     stale = [str(path) for path, text in files(PLAIN, CHART).items() if path.read_text() != text]
 
-    assert stale == [], "run: make crds"
+    assert stale == [], "run: make generate"
 
 
 def test_no_other_files_lie_there() -> None:

@@ -11,7 +11,7 @@ from tests.unit.test_explain import explained, only, predicted
 from oomsayer.cli.explain_json import document, fields
 from oomsayer.cli.explain_table import text as table
 from oomsayer.kernel.explain import Explanation
-from oomsayer.kernel.quotedprintable import decoded
+from oomsayer.kernel.logtext.quotedprintable import decoded
 
 ROWS = (Row(100, "web server", 90_000, adj=-5), Row(2000, "stress-ng-vm", 400), Row(300, "nginx", 10))
 NODE = Text(ROWS, (100,), kernel="6.14.0-37-generic")

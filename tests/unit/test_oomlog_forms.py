@@ -4,7 +4,7 @@ import pytest
 from tests.unit.oom_report_text import CONTAINER_PATH, Row, Text
 
 from oomsayer.kernel.explain import Explanation, explain
-from oomsayer.kernel.logline import log_lines
+from oomsayer.kernel.logtext.logline import log_lines
 from oomsayer.kernel.oomscan import oom_reports
 from oomsayer.kernel.report.reader import OomReportReader
 

@@ -4,7 +4,7 @@ import re
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from oomsayer.kernel.quotedprintable import decoded
+from oomsayer.kernel.logtext.quotedprintable import decoded
 
 LINES = (
     "[12.5] java invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0",

@@ -39,7 +39,7 @@ TYPE_META: Schema = {
 
 CHART_HEADER = """\
 {{- if .Values.crds.enabled }}
-# Generated from the models in operator/oomsayer/api by `make crds`: change those.
+# Generated from the models in operator/oomsayer/api by `make generate`: change those.
 """
 CHART_METADATA = """\
 metadata:
@@ -199,7 +199,7 @@ def schema(model: type[Model], *, defaults: bool) -> Schema:
 
 def plain_yaml(definition: Schema) -> str:
     """The text of a file in crds/."""
-    header = "# Generated from the models in operator/oomsayer/api by `make crds`: change those.\n"
+    header = "# Generated from the models in operator/oomsayer/api by `make generate`: change those.\n"
     return header + _dump(definition)
 
 
@@ -236,7 +236,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     stale = [path for path, text in wanted.items() if not path.is_file() or path.read_text() != text]
     for path in stale:
         if arguments.check:
-            sys.stderr.write(f"{path} differs from the models: run `make crds`\n")
+            sys.stderr.write(f"{path} differs from the models: run `make generate`\n")
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(wanted[path])

@@ -8,9 +8,9 @@ anywhere, and a piece of a report at either end may hold neither: there every li
 from collections import deque
 from collections.abc import Iterable, Iterator
 
-from oomsayer.kernel.folded import unfolded
-from oomsayer.kernel.newestfirst import oldest_first
-from oomsayer.kernel.quotedprintable import decoded
+from oomsayer.kernel.logtext.folded import unfolded
+from oomsayer.kernel.logtext.newestfirst import oldest_first
+from oomsayer.kernel.logtext.quotedprintable import decoded
 from oomsayer.kernel.report import OomReport
 from oomsayer.kernel.report.reader import OomReportReader
 from oomsayer.kernel.report.source import MOST_BYTES_A_LINE

@@ -2,7 +2,7 @@
 
 import re
 
-from oomsayer.kernel.logline import LogLine
+from oomsayer.kernel.logtext.logline import LogLine
 from oomsayer.kernel.report import LAST_OF_OLD, Killed, OomReport
 from oomsayer.kernel.report.source import Source
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple, TypeAlias
 
-from oomsayer.kernel.logline import LogLine, log_lines
+from oomsayer.kernel.logtext.logline import LogLine, log_lines
 from oomsayer.kernel.oomsummary import summed_up
 from oomsayer.kernel.report import OomReport
 from oomsayer.kernel.report.header import read_cpuset, read_header

@@ -5,7 +5,7 @@ from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
-from oomsayer.kernel.logline import LogLine
+from oomsayer.kernel.logtext.logline import LogLine
 from oomsayer.kernel.report import MOST_ROWS, OomReport, TaskRow
 from oomsayer.kernel.report.row import Table
 

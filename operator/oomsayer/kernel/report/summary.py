@@ -1,6 +1,6 @@
 """The line of 5.0 and later that sums the choice up: `oom-kill:constraint=...`."""
 
-from oomsayer.kernel.logline import LogLine
+from oomsayer.kernel.logtext.logline import LogLine
 from oomsayer.kernel.oomsummary import summary_in
 from oomsayer.kernel.report.source import Source
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from oomsayer.kernel.logline import LogLine
+from oomsayer.kernel.logtext.logline import LogLine
 from oomsayer.kernel.report.release import date_by_columns
 from oomsayer.kernel.report.row import ANY_ROW, ROW_START, SURE_START, table_of
 from oomsayer.kernel.report.source import WHOLE, Source, joined

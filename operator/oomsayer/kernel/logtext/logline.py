@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from oomsayer.kernel.jsonlog import json_messages
+from oomsayer.kernel.logtext.jsonlog import json_messages
 
 _ESCAPED_END = r"(?:\\r)?\\n$"
 """The end of a line as consoles of Google's machines log it: two characters for each of its own."""
