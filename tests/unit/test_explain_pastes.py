@@ -99,6 +99,7 @@ def one_by_one(wrap: Callable[[str], object]) -> Callable[[list[str]], str]:
         lambda lines: json.dumps({"streams": [{"values": [["1", line] for line in lines]}]}, indent=2),
         lambda lines: json.dumps([{"textPayload": line} for line in lines]),
         lambda lines: "\n".join(f"data: {json.dumps({'log': line})}" for line in lines),
+        lambda lines: "\n".join(f"[info] kube.log: {json.dumps({'log': line})}" for line in lines),
         lambda lines: "\n".join(f"    {json.dumps(line)}," for line in lines),
         lambda lines: "\n".join(f"  - {json.dumps(line)}" for line in lines),
     ],

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
 _MESSAGE_KEYS = (
@@ -62,15 +63,11 @@ def json_messages(text: str) -> list[Message] | None:
 
     quoted = re.match(_QUOTED, text)
     line = text.rstrip(" \t,")
-    begin = re.search(r"[\[{]", line) if line[-1:] in {"}", "]"} else None
-    try:
-        if quoted:
-            return [Message(_encodable(str(json.loads(quoted[1]))))]
-        if begin:
-            found = _messages(json.loads(line[begin.start() :]), "", None, 0)
+    begins = {line.find("{"), line.find("[")} - {-1} if line[-1:] in {"}", "]"} else ()
+    for source in [quoted[1]] if quoted else [line[begin:] for begin in sorted(begins)]:
+        with suppress(ValueError, RecursionError):
+            found = [Message(json.loads(source))] if quoted else _messages(json.loads(source), "", None, 0)
             return [Message(_encodable(m.text), _encodable(m.host), m.seconds) for m in found] or None
-    except (ValueError, RecursionError):
-        pass
     return None
 
 
