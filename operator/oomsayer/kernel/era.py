@@ -76,7 +76,7 @@ class Era:
 ERAS: tuple[Era, ...] = (
     Era(
         "E0",
-        (3, 10),
+        (3, 6),
         "up to 4.7",
         "mm/oom_kill.c 3.10.0-1160.el7, 4.4.155",
         signed=False,

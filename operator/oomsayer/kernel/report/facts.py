@@ -250,7 +250,8 @@ def _era_by_format(report: OomReport, missing: Missing) -> tuple[Era | None, str
     since, until = report.since, report.until
     # A vendor's kernel: its table is as old as the rest, newer lines were brought in.
     since = min(since, until)
-    if until < _OLDEST_RULES or since < until == _OLDEST_RULES:
+    # 3.6 has forms of old beside the table of today: by that alone it is told from those before.
+    if until < _OLDEST_RULES or (until == _OLDEST_RULES and "nr_ptes" not in report.columns):
         missing.add("rules: the report's form is older than any known here")
         return None, None, ()
     fitting = [

@@ -13,14 +13,14 @@ _HEADER = (
 )
 _BEFORE_COMM = r"^.*(?:kernel: | - - - |\d\.\d{1,9}s?\](?:\[[^\]]*\])* ?)"
 """The end of a prefix that no form of logging known here has: of grep in several files, of other tools."""
-_OF_OLD = r" invoked oom-killer.*\boom_adj=-?\d"
-_NEWEST = (99, 0)
+_OLDEST, _NEWEST = (3, 0), (99, 0)
 _DATES = (
     (r"gfp_mask=0x[0-9a-f]+\(", (4, 6), _NEWEST),
-    (r"gfp_mask=0x[0-9a-f]+,", (3, 0), (4, 5)),
+    (r"gfp_mask=0x[0-9a-f]+,", _OLDEST, (4, 5)),
     (r", nodemask=", (4, 9), (4, 20)),
+    (r" invoked oom-killer.*\boom_adj=-?\d", _OLDEST, LAST_OF_OLD),
 )
-"""What dates a header: the flags' names, and a node mask of its own."""
+"""What dates a header: the flags' names or their lack, a node mask, oom_adj; first and last release."""
 _SYSRQ_WITHIN = 20
 """Lines between somebody's asking by sysrq and the header."""
 _CPUSET_UNTIL = (4, 20)
@@ -49,8 +49,6 @@ def read_header(source: Source, line: LogLine) -> bool:
     for pattern, since, until in _DATES:
         if re.search(pattern, line.text):
             report.since, report.until = max(report.since, since), min(report.until, until)
-    if re.search(_OF_OLD, line.text):
-        report.until = min(report.until, LAST_OF_OLD)
     return True
 
 
