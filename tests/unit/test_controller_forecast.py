@@ -17,7 +17,7 @@ from tests.unit.controller_node import (
     with_tasks,
 )
 
-from oomsayer.api.forecast import ConfidenceLevel, NextVictim, TimeToOOM
+from oomsayer.api.forecast import NextVictim, TimeToOOM
 from oomsayer.controller.forecast import (
     FULL_ORDERS_BYTES,
     PIDS_SHOWN,
@@ -29,6 +29,7 @@ from oomsayer.controller.forecast import (
 )
 from oomsayer.controller.names import Names
 from oomsayer.kernel.snapshot import ROOT, MemoryNode, Snapshot
+from oomsayer.kernel.verdict import Confidence
 
 
 def test_next_is_the_domain_with_the_least_room_for_its_size() -> None:
@@ -48,7 +49,7 @@ def test_next_is_the_domain_with_the_least_room_for_its_size() -> None:
         headroom="224Mi",
         time_to_oom=TimeToOOM(trend="unknown", text="<unknown>", confidence="low"),
         margin="134Mi",
-        confidence=ConfidenceLevel.HIGH,
+        confidence=Confidence.HIGH,
     )
 
 

@@ -27,6 +27,7 @@ from oomsayer.api.model import (
 )
 from oomsayer.forecast.match import MissReason, Outcome
 from oomsayer.kernel.observed import KillSource
+from oomsayer.kernel.verdict import Confidence
 
 MAX_DOMAINS = 1024
 MAX_ORDER = 16
@@ -44,16 +45,6 @@ Path = Annotated[
 ]
 ForecastKind = Literal["node", "cpuset", "memcg"]
 Human = Annotated[str, Field(max_length=32)]
-
-
-class ConfidenceLevel(StrEnum):
-    """How far a verdict can be relied on; its assumptions say why."""
-
-    HIGH = "high"
-    LOW = "low"
-    PARTIAL = "partial"
-    BLOCKED = "blocked"
-    NONE = "none"
 
 
 CONFIDENCE = (
@@ -147,7 +138,7 @@ class ForecastDomain(Model):
     assumptions: tuple[Sentence, ...] = Field(
         default=(), max_length=64, description="What this verdict rests on, each a sentence."
     )
-    confidence: ConfidenceLevel = Field(description=CONFIDENCE)
+    confidence: Confidence = Field(description=CONFIDENCE)
 
 
 class NextVictim(Model):
@@ -171,7 +162,7 @@ class NextVictim(Model):
     headroom: Human = Field(default="", description='The same for people: "38Mi".')
     time_to_oom: TimeToOOM | None = Field(default=None, description="When that comes, at the present growth.")
     margin: Human = Field(default="", description="Lead over the runner-up, for people.")
-    confidence: ConfidenceLevel = Field(description=CONFIDENCE)
+    confidence: Confidence = Field(description=CONFIDENCE)
 
 
 class RiskLevel(StrEnum):

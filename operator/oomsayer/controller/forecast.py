@@ -7,7 +7,6 @@ from typing import Literal, cast
 
 from oomsayer.api.forecast import (
     MAX_DOMAINS,
-    ConfidenceLevel,
     ForecastDomain,
     ForecastKillSet,
     ForecastKind,
@@ -135,7 +134,7 @@ def next_victim(domains: Iterable[Outlook], names: Names, page_size: int) -> Nex
         headroom_bytes=room_bytes(first.room),
         headroom="" if first.room.headroom_bytes is None else binary(max(first.room.headroom_bytes, 0)),
         time_to_oom=first.told_time,
-        confidence=ConfidenceLevel(first.verdict.confidence),
+        confidence=first.verdict.confidence,
     )
     victim = first.verdict.victim
     if victim is None:
@@ -195,7 +194,7 @@ def _domain(outlook: Outlook, names: Names, page_size: int) -> ForecastDomain:
         kill_set=_kill_set(verdict.kill_set),
         order=tuple(_step(kill.victim, names) for kill in verdict.order),
         assumptions=tuple(a[:_SENTENCE_CHARACTERS] for a in verdict.assumptions[:_SENTENCES_SHOWN]),
-        confidence=ConfidenceLevel(verdict.confidence),
+        confidence=verdict.confidence,
     )
 
 
