@@ -93,7 +93,7 @@ A, B = task(1, "a", WEB, 300, 900), task(2, "b", REDIS, 100, 900)
             replace(B, memcg="/system.slice", oom_score_adj=0),
             (
                 "it holds 300Mi at oom_score_adj 900, more of both than the 100Mi at 0 of "
-                "runner-up b (pid 2, host process)"
+                "runner-up b (pid 2, a host process)"
             ),
         ),
     ],

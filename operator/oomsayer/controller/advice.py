@@ -114,8 +114,7 @@ def _then_kernel(proposal: Proposal, after: Verdict, names: Names) -> str:
     victim = after.victim
     if victim is None:
         return "the kernel would kill nobody"
-    place = names.place(victim.task.memcg)
-    where = f"pod {place.pod_name or place.pod_uid}" if place.pod_uid else "a host process"
+    where = names.place(victim.task.memcg).whose
     others = after.kill_set.deaths - 1
     alone = f" and {others} more with it" if others else " alone"
     return f"the kernel would kill {victim.task.comm} (pid {victim.task.pid}, {where}){alone}"

@@ -77,6 +77,11 @@ class Place:
         """NAMESPACE/NAME, or empty."""
         return self.pod.full_name if self.pod else ""
 
+    @property
+    def whose(self) -> str:
+        """For a sentence: whose process is there."""
+        return f"pod {self.pod_name or self.pod_uid}" if self.pod_uid else "a host process"
+
 
 @dataclass(frozen=True, slots=True)
 class Names:

@@ -70,8 +70,7 @@ def _victim(outlook: Outlook, names: Names) -> str:
     victim = outlook.verdict.victim
     if victim is None:
         return "nobody"
-    place = names.place(victim.task.memcg)
-    where = f"pod {place.pod_name or place.pod_uid}" if place.pod_uid else "a host process"
+    where = names.place(victim.task.memcg).whose
     return f"{victim.task.comm} (pid {victim.task.pid}, {where})"
 
 

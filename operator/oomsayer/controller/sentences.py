@@ -151,7 +151,7 @@ def _who(task: Task, names: Names) -> str:
     if place.container:
         where = f"container {place.container} of pod {place.pod_name}"
     elif place.pod_uid:
-        where = f"pod {place.pod_name or place.pod_uid}"
+        where = place.whose
     else:
         where = f"a host process outside pods, in {_short(task.memcg, _PATH_CHARACTERS)}"
     return f"{task.comm} (pid {task.pid}, {where})"
@@ -199,7 +199,7 @@ def _rival(other: Candidate, victim: Candidate, names: Names) -> str:
     place = names.place(other.task.memcg)
     mine = names.place(victim.task.memcg)
     if place.pod_uid != mine.pod_uid:
-        return f"{name}, {f'pod {place.pod_name or place.pod_uid}' if place.pod_uid else 'host process'})"
+        return f"{name}, {place.whose})"
     if place.container != mine.container and place.container:
         return f"{name}, container {place.container})"
     return f"{name})"
