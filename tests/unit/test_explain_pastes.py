@@ -248,6 +248,23 @@ def test_up_to_3_13_root_is_forgiven_3_percent_of_totalpages(kernel: str) -> Non
     assert f"{102_699}     -4200   98499" in table(1, told)
 
 
+@pytest.mark.parametrize(
+    ("kernel", "forgiven"),
+    [
+        ("3.12.9-1-ARCH", 300),
+        ("3.12.20", 30),
+        ("3.13.0-43-generic", 30),
+        ("3.10.0-1160.el7.x86_64", 30),
+        ("3.16.0-4-amd64", 30),
+    ],
+)
+def test_the_root_bonus_of_3_14_came_to_older_kernels_too(kernel: str, forgiven: int) -> None:
+    rows = (Row(100, "big", 8_000), Row(200, "root's", 999, uid=0))
+    told = only(Text(rows, (100,), style="3.10", kernel=kernel, ram=(10_000, 0)))
+    assert {c.row.pid: c.points for c in told.candidates}[200] == 1000 - forgiven
+    assert any(sentence.startswith("root bonus: ") for sentence in told.missing) is ("3.16" not in kernel)
+
+
 def test_a_killed_process_that_is_not_in_the_table_was_cut_off_with_it() -> None:
     first = Text((Row(100, "big", 90_000),), (100,), kernel="5.10.1")
     again = Text((Row(100, "big", 90_000), Row(200, "gone", 80_000)), (200,), kernel="5.10.1")

@@ -26,6 +26,7 @@ from oomsayer.kernel.report.facts import (
     ENDLESS,
     Missing,
     Span,
+    bonuses,
     page_size_of,
     rules_of,
     totalpages_of,
@@ -232,6 +233,11 @@ def _alternatives(
         yield reading._replace(
             era=era,
             why=f"the kernel's release is not printed: the rules of {era.releases} give the kernel's choice",
+        )
+    for era in bonuses(report, reading.era)[1:]:
+        yield reading._replace(
+            era=era,
+            why=f"the root bonus is not printed: with {era.root_bonus} forgiven the choice is the kernel's",
         )
     release = report.kernel or ""
     if not reading.era.signed and re.match(_VENDOR, release):

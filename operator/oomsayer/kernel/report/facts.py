@@ -21,6 +21,7 @@ _SURELY = 1_000_000
 _LONG_MAX = 2**63 - 1
 _OLDEST_RULES = (3, 6)
 _BONUS_OF_PAGES = (3, 14)
+_BONUS_CHANGED = ((3, 10, 30), (3, 12, 11), (3, 13, 3))
 _SUMMARY_SINCE = (5, 0)
 _SIGNED_STABLE = (5, 4, 144)
 _UBUNTU_SIGNED = 96
@@ -207,8 +208,11 @@ def rules_of(report: OomReport, missing: Missing) -> tuple[Era | None, str | Non
     for doubt in detection.doubts:
         missing.add(doubt)
     era = _without_child_step(detection.era, report)
-    if version < _BONUS_OF_PAGES and ".el7" not in (report.kernel or ""):
-        era = replace(era, root_bonus=RootBonus.OF_TOTALPAGES)
+    if version < _BONUS_OF_PAGES:
+        era = replace(era, root_bonus=_root_bonus(report.kernel or ""))
+        missing.add(
+            f"root bonus: taken as {era.root_bonus}; which kernels before 3.14 have that of 3.14 is not shown"
+        )
     if stable_release(report.kernel or "") >= _SIGNED_STABLE and version == _SIGNED_STABLE[:2]:
         era = era_named("E5")
     elif _ubuntu_with_signed_badness(report.kernel or ""):
@@ -226,6 +230,16 @@ def _ubuntu_with_signed_badness(release: str) -> bool:
         return False
     number = int(match[1])
     return number >= (_UBUNTU_CLOUD_SIGNED if number >= _UBUNTU_CLOUD_FROM else _UBUNTU_SIGNED)
+
+
+def _root_bonus(release: str) -> RootBonus:
+    """The likelier one before 3.14: its change went to the stable kernels of February 2014 and to RHEL 7."""
+    stable = stable_release(release)
+    # Ubuntu 14.04 counts its own 3.13.0: its first kernel, 3.13.0-24, is of April 2014.
+    vendor = re.match(r"3\.13\.0-\d\d|3\.10\.0-\d{3,}.*\.el7", release)
+    if vendor or any(stable[:2] == changed[:2] and stable >= changed for changed in _BONUS_CHANGED):
+        return RootBonus.OF_PAGES
+    return RootBonus.OF_TOTALPAGES
 
 
 def bonuses(report: OomReport, era: Era) -> list[Era]:
