@@ -61,6 +61,12 @@ def test_a_terminal_of_any_width_cuts_no_name_and_no_release(report: Text, width
     assert (told.path, told.killed) == (whole.path, whole.killed)
 
 
+def test_a_release_at_the_end_of_its_line_may_be_cut() -> None:
+    told = only("\n".join(NODE.lines()).replace("6.14.0-37-generic #1", "6.1"))
+    assert told.report.kernel == "6.1"
+    assert "kernel release: the line ends with it, so it may have been cut" in told.missing
+
+
 def test_the_rest_of_a_line_may_be_indented() -> None:
     (told,) = explained(
         "[   10.000000] Memory cgroup out of memory: Killed process\n"

@@ -87,6 +87,7 @@ class OomReport:
         header: who asked for memory, None without the header line.
         order: of that request, -1 for sysrq-f.
         kernel: release, as `uname -r`.
+        kernel_cut: nothing follows the release on its line, so it may be longer.
         cpu: number of the CPU that printed it.
         cpuset, mems_allowed, nodemask: of the allocating task, up to 4.20 from the header.
         columns: names of the table's columns between pid and name, empty without the table's header.
@@ -124,6 +125,7 @@ class OomReport:
     header: str | None = None
     order: int | None = None
     kernel: str | None = None
+    kernel_cut: bool = False
     cpu: int | None = None
     cpuset: str | None = None
     mems_allowed: str | None = None

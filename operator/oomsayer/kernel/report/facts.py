@@ -204,6 +204,8 @@ def rules_of(report: OomReport, missing: Missing) -> tuple[Era | None, str | Non
     if version < _OLDEST_RULES:
         missing.add(f"rules: kernel {report.kernel} is older than any known here")
         return None, None, ()
+    if report.kernel_cut:
+        missing.add("kernel release: the line ends with it, so it may have been cut")
     detection = detect(report.kernel or "")
     for doubt in detection.doubts:
         missing.add(doubt)

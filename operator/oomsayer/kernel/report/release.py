@@ -42,9 +42,10 @@ def read_release(source: Source, line: LogLine) -> bool:
     match = re.search(RELEASE, line.text) or re.search(_CUT_RELEASE, line.text)
     if match is None:
         return source.wrapped(line)
-    if match[0][-1:] != "#":
-        source.keep(line.text)
     report.kernel = source.kernel = match[1]
+    report.kernel_cut = not match[0].endswith("#")
+    if report.kernel_cut:
+        source.keep(line.text)
     comm = re.search(_COMM, line.text)
     # It is printed by the one who asked: what else stands before the name is some prefix.
     if comm and report.header and not report.ended and report.header.endswith(comm[1]):
