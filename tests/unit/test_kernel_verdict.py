@@ -11,11 +11,13 @@ from oomsayer.agent.prune import prune
 from oomsayer.kernel.badness import oom_badness
 from oomsayer.kernel.domain import Domain, DomainKind, domains, within
 from oomsayer.kernel.era import ERAS, Era, Tie
+from oomsayer.kernel.hierarchy import arrange
 from oomsayer.kernel.snapshot import (
     ROOT,
     Memcg,
     Memory,
     MemoryNode,
+    Omitted,
     Snapshot,
     Sysctls,
     Task,
@@ -319,3 +321,14 @@ def test_the_kill_order_of_many_processes_is_found_among_few() -> None:
         assert expected is not None
         assert verdict.victim is not None
         assert (verdict.victim.task, verdict.victim.points) == expected
+
+
+def test_what_a_pruned_snapshot_omits_is_counted_once_wherever_cgroups_nest() -> None:
+    rng, snapshot = random.Random(11), random_snapshot(11)
+    paths = [ROOT, *("/" + "/".join(rng.choice("ab") for _ in range(rng.randrange(1, 5))) for _ in range(40))]
+    for _ in range(200):
+        omitted = tuple(Omitted(rng.choice(paths), rng.randrange(9), 1) for _ in range(rng.randrange(12)))
+        gone = {rng.choice(paths) for _ in range(rng.randrange(1, 5))}
+        hierarchy = arrange(replace(snapshot, omitted=omitted), 1)
+        one_by_one = sum(each.tasks for each in omitted if any(within(each.memcg, path) for path in gone))
+        assert hierarchy.omitted_in(gone) == one_by_one
