@@ -131,24 +131,10 @@ def explain(report: OomReport) -> Explanation:
     reading = open_reading._replace(span=without_swap(report, kind, open_reading.span, missing))
     ranked = rank(table, reading)
     predicted = winner(ranked, reading)
-    if predicted is None and ranked and ranked[0].eligible:
-        missing.add("who is chosen: it depends on totalpages")
-    if era.root_bonus and any(candidate.row.uid == 0 for candidate in table):
-        missing.add("capabilities: whether a process of uid 0 is forgiven 3 % is guessed from where it ran")
-    if era.sacrifice_child and table:
-        missing.add("parents: a child that dies in its parent's place cannot be foreseen")
+    for guess in _guessed(era, table, ranked, predicted):
+        missing.add(guess)
     agrees = _agrees(report, predicted, ranked)
-    because = None
-    if report.allocating and not agrees:
-        because = "; ".join(filter(None, (Outcome.CURRENT.value, _in_its_place(report))))
-    elif agrees is False:
-        because = _because(
-            report, predicted, ranked, [reading, *_alternatives(report, reading, open_reading, others)]
-        )
-    elif report.panicked:
-        because = f"nobody was killed, the kernel panicked: {report.panicked}"
-    elif agrees is None:
-        because = _in_its_place(report)
+    readings = (reading, *_alternatives(report, reading, open_reading, others)) if agrees is False else ()
     following = _next(report, ranked, reading)
     return replace(
         known,
@@ -157,12 +143,41 @@ def explain(report: OomReport) -> Explanation:
         candidates=tuple(ranked),
         predicted=predicted,
         agrees=agrees,
-        because=because,
+        because=_reason(report, agrees, predicted, ranked, readings),
         next=following,
         change=_change(ranked, predicted, following, reading) if agrees else None,
         complete=missing.complete,
         missing=missing.sentences,
     )
+
+
+def _guessed(
+    era: Era, table: Sequence[Ranked], ranked: Sequence[Ranked], predicted: Ranked | None
+) -> Iterator[str]:
+    """What the choice rests on and no report tells."""
+    if predicted is None and ranked and ranked[0].eligible:
+        yield "who is chosen: it depends on totalpages"
+    if era.root_bonus and any(candidate.row.uid == 0 for candidate in table):
+        yield "capabilities: whether a process of uid 0 is forgiven 3 % is guessed from where it ran"
+    if era.sacrifice_child and table:
+        yield "parents: a child that dies in its parent's place cannot be foreseen"
+
+
+def _reason(
+    report: OomReport,
+    agrees: bool | None,  # noqa: FBT001 - one of three answers
+    predicted: Ranked | None,
+    ranked: Sequence[Ranked],
+    readings: Sequence[Reading],
+) -> str | None:
+    """Why the kernel's choice is what it is, where more is to be said than that it had the most badness."""
+    if report.allocating and not agrees:
+        return "; ".join(filter(None, (Outcome.CURRENT.value, _in_its_place(report))))
+    if agrees is False:
+        return _because(report, predicted, ranked, readings)
+    if report.panicked:
+        return f"nobody was killed, the kernel panicked: {report.panicked}"
+    return _in_its_place(report) if agrees is None else None
 
 
 def _agrees(report: OomReport, predicted: Ranked | None, ranked: Sequence[Ranked]) -> bool | None:
