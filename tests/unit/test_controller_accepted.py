@@ -53,6 +53,14 @@ def test_a_policy_that_another_comes_before_says_so() -> None:
     )
 
 
+def test_a_policy_for_very_many_namespaces_names_a_few() -> None:
+    many = of_namespaces(*(f"{n:062}" for n in range(256)))
+    reason, message = said(verdict(many, NOW, **{"a" * 250: many}))[1:]
+    assert reason == "Conflict"
+    assert message.endswith(", and others for 251 more: ties go by name")
+    assert len(message) < 2000
+
+
 def test_what_another_policy_takes_over_is_told_anew() -> None:
     both = of_namespaces("bank", "shop")
     first = verdict(both, NOW)

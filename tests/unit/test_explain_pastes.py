@@ -172,9 +172,7 @@ def test_a_parent_may_be_chosen_again_for_its_next_child() -> None:
     )
     assert (first.kind, second.kind) == ("memcg", "memcg")
     assert "The kernel gave it a score of 68." in table_of(first)
-    assert "python3 (4142) was chosen, and a child of its, sleep (4254), died in its place." in table_of(
-        first
-    )
+    assert "python3 (4142) was chosen, and sleep (4254), a child or a thread of its, died." in table_of(first)
     assert "python3 (4142) was chosen: a thread of the process that died, or its parent." in table_of(second)
 
 
@@ -185,7 +183,7 @@ def test_a_child_of_the_one_that_asked_is_told_as_such() -> None:
     )
     assert told.because is not None
     assert "vm.oom_kill_allocating_task is set" in told.because
-    assert told.because.endswith("sh (6344) was chosen, and a child of its, sleep (6345), died in its place")
+    assert told.because.endswith("sh (6344) was chosen, and sleep (6345), a child or a thread of its, died")
 
 
 def test_an_event_of_kubernetes_has_choice_and_death_in_one_line() -> None:
@@ -208,7 +206,8 @@ KILLED = "Memory cgroup out of memory: Killed process 5 (a) total-vm:4kB, anon-r
         ("a invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0", (4, 6), (99, 0)),
         ("a invoked oom-killer: gfp_mask=0xcc0(GFP), nodemask=0, order=0, oom_score_adj=0", (4, 9), (4, 20)),
         ("Killed process 5 (a) total-vm:4kB, anon-rss:4kB, file-rss:0kB", (3, 0), (4, 4)),
-        ("Killed process 5 (a) total-vm:4kB, anon-rss:4kB, file-rss:0kB, shmem-rss:0kB", (3, 0), (5, 0)),
+        ("Killed process 5 (a) total-vm:4kB, anon-rss:4kB, file-rss:0kB, shmem-rss:0kB", (3, 0), (99, 0)),
+        (KILLED, (5, 1), (99, 0)),
         (f"{KILLED}, shmem-rss:0kB, UID:0 pgtables:4kB oom_score_adj:0", (5, 4), (99, 0)),
     ],
 )
@@ -325,3 +324,94 @@ def test_a_line_without_end_is_not_kept_for_its_signs_of_a_mail() -> None:
             yield b'{"textPayload":"x"},' * 5000
 
     assert max(map(len, decoded(blocks()))) <= 2 * 5000 * len('{"textPayload":"x"},')
+
+
+LONE = (
+    "Memory cgroup out of memory: Killed process {} (java) total-vm:4096kB, anon-rss:1024kB, file-rss:0kB, "
+    "shmem-rss:0kB, UID:0 pgtables:44kB oom_score_adj:0"
+)
+
+
+def killed_in(lines: list[str]) -> list[list[int]]:
+    return [[pid for pid, _ in told.killed] for told in explained("\n".join(lines))]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '2026-01-01T10:00:00Z\tWARN\tkmsg\t{}\t{{"node": "worker 1"}}',
+        '[  100.000001] {} labels=["a b"]',
+        '{{"line": "42", "text": "{}"}}',
+    ],
+)
+def test_a_kill_beside_an_applications_json_is_one(line: str) -> None:
+    assert killed_in([line.format(LONE.format(100))]) == [[100]]
+
+
+def test_a_name_of_json_is_a_name() -> None:
+    told = only(Text((Row(100, "java", 5000), Row(101, '{"a":"b c"}', 9000)), (101,)))
+    assert (predicted(told), told.killed, told.agrees) == (101, ((101, '{"a":"b c"}'),), True)
+
+
+def test_lines_of_one_form_are_of_one_length_and_not_broken() -> None:
+    kill = (
+        "oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=a,mems_allowed=0,oom_memcg=/a,"
+        "task_memcg=/a,task=java,pid=1001{0},uid=0"
+    )
+    lines = [f"Jan 10 10:1{n}:00 n1 kernel: {kill.format(n)}" for n in range(4)]
+    assert killed_in([each for line in lines for each in (line, "--")]) == [[10010 + n] for n in range(4)]
+    both = [
+        each for n in range(4) for each in (f"[ 100.00000{n}] {LONE.format(100 + n)}", LONE.format(200 + n))
+    ]
+    assert len(killed_in(both)) == 8
+
+
+def test_a_report_begins_with_its_own_lines() -> None:
+    again = Text((Row(100, "java", 5000), Row(101, "b", 100)), (101,), kernel="5.15.0-1")
+    first = ["[   10.000000] CPU: 0 PID: 7 Comm: kworker Not tainted 5.15.0-1 #1"]
+    first += ["[   11.000000] app: disk present: none", f"[ 2000.000000] {LONE.format(100)}"]
+    lone, told = explained("\n".join([*first, *stamped(again.lines(), "[ 2100.000000] ")]))
+    assert lone.report.seconds == 2000.0
+    assert (predicted(told), told.agrees) == (101, True)
+
+
+def test_sysrq_in_the_midst_of_a_report_is_of_another() -> None:
+    lines = NODE.lines()
+    lines.insert(6, "sysrq: Manual OOM execution")
+    assert seen(only("\n".join(lines))) == seen(only(NODE))
+
+
+def test_the_newest_pair_first_is_not_the_newest_line_first() -> None:
+    lines = []
+    for n in range(7):
+        stamp = f"h{9 - n} kernel: [{900 - 10 * n}.000001]"
+        lines.append(f"{stamp} Out of memory: Kill process {10 + n} (java) score 9 or sacrifice child")
+        lines.append(f"{stamp} Killed process {10 + n} (java) total-vm:4kB, anon-rss:4kB, file-rss:0kB")
+    told = explained("\n".join(lines))
+    assert [(each.report.chosen[0], each.killed[0][0]) for each in told if each.report.chosen] == [
+        (10 + n, 10 + n) for n in range(7)
+    ]
+
+
+def test_a_task_in_a_directory_is_no_oom() -> None:
+    assert explained("Jan 10 10:00:00 host cron[1]: Running Task in /srv/app\nTask in /srv/app\n") == []
+
+
+def test_a_line_that_broke_before_its_end_dates_nothing() -> None:
+    lines = [line for line in NODE.lines() if "Comm:" not in line]
+    broken = "\n".join(lines).replace(", shmem-rss", "\n, shmem-rss")
+    assert only(broken).report.until == (99, 0)
+
+
+def test_a_copy_of_a_lone_kill_is_told_once() -> None:
+    pair = [
+        "[  10.000000] Out of memory: Kill process 100 (java) score 900 or sacrifice child",
+        "[  10.000001] Killed process 100 (java) total-vm:4kB, anon-rss:4kB, file-rss:0kB",
+    ]
+    assert killed_in([*pair, *pair]) == [[100]]
+
+
+def test_another_tasks_name_is_not_the_end_of_this_ones() -> None:
+    lines = NODE.lines()
+    lines.insert(1, "CPU: 1 PID: 9 Comm: va Not tainted 6.14.0-37-generic #1")
+    assert only("\n".join(lines)).report.header == "java"

@@ -11,6 +11,9 @@ from oomsayer.api.vocabulary import Condition, ConditionReason
 from oomsayer.controller import status
 from oomsayer.controller.policy import ALL, Policies, read_policy
 
+_SHOWN = 5
+"""How many namespaces a message names."""
+
 
 def verdict(policy: Mapping[str, Any], all_policies: Policies, now: datetime) -> StatusCondition | None:
     """The Accepted condition of a policy, None where its status says the same already.
@@ -38,14 +41,17 @@ def verdict(policy: Mapping[str, Any], all_policies: Policies, now: datetime) ->
 def _judged(policy: Mapping[str, Any], all_policies: Policies) -> tuple[bool, ConditionReason, str]:
     """Whether it is followed, and why; one in force for some of its namespaces is."""
     try:
-        spec = read_policy(policy)
+        read_policy(policy)
     except ValueError as error:
         return False, ConditionReason.INVALID_POLICY, f"ignored: {error}"
-    overruled = all_policies.overruled(policy["metadata"]["name"])
+    name = policy["metadata"]["name"]
+    overruled = sorted(all_policies.overruled(name).items())
     if not overruled:
         return True, ConditionReason.VALID, "the policy is in force"
-    others = ", ".join(_spoken_for(place, other) for place, other in sorted(overruled.items()))
-    if len(overruled) < len(spec.namespaces.include):
+    others = ", ".join(_spoken_for(place, other) for place, other in overruled[:_SHOWN])
+    if len(overruled) > _SHOWN:
+        others += f", and others for {len(overruled) - _SHOWN} more"
+    if len(overruled) < len(all_policies.places(name)):
         return True, ConditionReason.VALID, f"the policy is in force, but {others}: ties go by name"
     return False, ConditionReason.CONFLICT, f"not in force, since {others}: ties go by name"
 

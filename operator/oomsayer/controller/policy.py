@@ -49,10 +49,14 @@ class Policies:
                 return SILENT
         return _rules(spec, spec.thresholds.pod_headroom_percent)
 
+    def places(self, name: str) -> list[str]:
+        """The namespaces that the policy of that name speaks for, "*" for all."""
+        spec = dict(self.by_name)[name]
+        return [place for place in spec.namespaces.include or (ALL,) if _speaks_for(spec, place)]
+
     def overruled(self, name: str) -> dict[str, str]:
         """By namespace, "*" for all, the policy that is asked before the one of that name."""
-        spec = dict(self.by_name)[name]
-        places = [place for place in spec.namespaces.include or (ALL,) if _speaks_for(spec, place)]
+        places = self.places(name)
         first = {place: next(n for n, s in self.by_name if _speaks_for(s, place)) for place in places}
         return {place: other for place, other in first.items() if other != name}
 

@@ -131,7 +131,7 @@ def explain(report: OomReport) -> Explanation:
     reading = open_reading._replace(span=without_swap(report, kind, open_reading.span, missing))
     ranked = rank(table, reading)
     predicted = winner(ranked, reading)
-    for guess in _guessed(era, table, ranked, predicted):
+    for guess in _guessed(report, reading, table, ranked, predicted):
         missing.add(guess)
     agrees = _agrees(report, predicted, ranked)
     readings = (reading, *_alternatives(report, reading, open_reading, others)) if agrees is False else ()
@@ -152,12 +152,20 @@ def explain(report: OomReport) -> Explanation:
 
 
 def _guessed(
-    era: Era, table: Sequence[Ranked], ranked: Sequence[Ranked], predicted: Ranked | None
+    report: OomReport,
+    reading: Reading,
+    table: Sequence[Ranked],
+    ranked: Sequence[Ranked],
+    predicted: Ranked | None,
 ) -> Iterator[str]:
     """What the choice rests on and no report tells."""
     if predicted is None and ranked and ranked[0].eligible:
         yield "who is chosen: it depends on totalpages"
-    if era.root_bonus and any(candidate.row.uid == 0 for candidate in table):
+    era = reading.era
+    roots = any(candidate.row.uid == 0 for candidate in table)
+    if era.root_bonus and roots and not reading.bonus_told and len(bonuses(report, era)) > 1:
+        yield f"root bonus: taken as {era.root_bonus}; before 3.14 there are two, and which is not shown"
+    if era.root_bonus and roots:
         yield "capabilities: whether a process of uid 0 is forgiven 3 % is guessed from where it ran"
     if era.sacrifice_child and table:
         yield "parents: a child that dies in its parent's place cannot be foreseen"
@@ -231,7 +239,7 @@ def _in_its_place(report: OomReport) -> str | None:
         return None
     if killed.comm == comm:
         return f"{comm} ({pid}) was chosen: a thread of the process that died, or its parent"
-    return f"{comm} ({pid}) was chosen, and a child of its, {killed.comm} ({killed.pid}), died in its place"
+    return f"{comm} ({pid}) was chosen, and {killed.comm} ({killed.pid}), a child or a thread of its, died"
 
 
 def _takes(taken: Ranked, table: Sequence[Ranked], reading: Reading) -> bool:

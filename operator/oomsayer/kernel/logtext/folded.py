@@ -12,6 +12,8 @@ _WIDTHS = range(40, 400)
 _MOST_SNIFFED = 200_000
 """Bytes of a first block from which on it was not copied by hand."""
 _MOST_BEGUN = 65_536
+_OF_GREP = b"--"
+"""What grep puts between matches that are apart."""
 
 
 def unfolded(blocks: Iterable[bytes]) -> Iterator[bytes]:
@@ -43,8 +45,10 @@ def _width(block: bytes) -> int:
     width = max(map(len, lines))
     first, last = stamped.index(True), len(stamped) - stamped[::-1].index(True)
     rests = [n for n in range(first + 1, last) if lines[n] and not stamped[n]]
-    broken = sum(len(lines[n - 1]) == width for n in rests)
-    return width if width in _WIDTHS and broken > 1 and broken * 5 > len(rests) * 4 else 0
+    broken = [n - 1 for n in rests if len(lines[n - 1]) == width and lines[n] != _OF_GREP]
+    # Lines of one form are of one length by themselves.
+    forms = {re.sub(rb"\d+", b"", lines[n]) for n in broken}
+    return width if width in _WIDTHS and len(forms) > 1 and len(broken) * 5 > len(rests) * 4 else 0
 
 
 def _last_begin(data: bytes) -> int:

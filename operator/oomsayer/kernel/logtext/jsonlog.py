@@ -21,6 +21,12 @@ _MESSAGE_KEYS = (
     "Output",
 )
 """Under which a record has its message; one with none of these is searched for texts."""
+_TEXT = r"\s|kill:constraint="
+"""In what is a message rather than a name or a number: of a kernel's words only the summary has no blank."""
+_OF_THE_KERNEL = r"\[\s*\d{1,10}\]\s+-?\d|[Kk]ill|oom"
+"""Of a line in front of JSON: then that is the message, and the JSON what an application adds."""
+_PLAIN_KEYS = frozenset(("short_message", "line", "_raw", "Output"))
+"""Which other tools use for numbers and names too."""
 _QUOTED = (
     rf"\s*(?:- +)?(?:\"(?:{'|'.join(map(re.escape, _MESSAGE_KEYS))})\"\s*:\s*)?"
     r"(\"(?:[^\"\\]|\\.)*\")[\s,;)\]]*$"
@@ -63,10 +69,17 @@ def json_messages(text: str) -> list[Message] | None:
 
     quoted = re.match(_QUOTED, text)
     line = text.rstrip(" \t,")
+    with suppress(ValueError, RecursionError):
+        if quoted:
+            return [Message(_encodable(json.loads(quoted[1])))]
     begins = {line.find("{"), line.find("[")} - {-1} if line[-1:] in {"}", "]"} else ()
-    for source in [quoted[1]] if quoted else [line[begin:] for begin in sorted(begins)]:
+    for begin in sorted(begins):
+        before = line[:begin]
+        if re.search(_OF_THE_KERNEL, before):
+            return None
         with suppress(ValueError, RecursionError):
-            found = [Message(json.loads(source))] if quoted else _messages(json.loads(source), "", None, 0)
+            record = json.loads(line[begin:])
+            found = _messages(record, "", None, by_key=bool(before.strip()), depth=0)
             return [Message(_encodable(m.text), _encodable(m.host), m.seconds) for m in found] or None
     return None
 
@@ -76,15 +89,25 @@ def _encodable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def _messages(value: object, host: str, seconds: float | None, depth: int) -> Iterator[Message]:
-    """Those in a value, in its own order: of each record its message, else all that looks like text."""
+def _messages(
+    value: object, host: str, seconds: float | None, *, by_key: bool, depth: int
+) -> Iterator[Message]:
+    """Those in a value, in its own order: of each record its message, else all that looks like text.
+
+    Args:
+        value: as parsed.
+        host: who said what is around it.
+        seconds: since boot, likewise.
+        by_key: take nothing but what a message's key names.
+        depth: how deep it is.
+    """
     if isinstance(value, str):
-        if re.search(r"\s|kill:constraint=", value):
+        if not by_key and re.search(_TEXT, value):
             yield Message(value, host, seconds)
         return
     inside: list[object] = value if isinstance(value, list) else []
     if isinstance(value, dict):
-        host, seconds = _host(value) or host, _uptime(value) or seconds
+        host, seconds = host or _host(value), _uptime(value) or seconds
         message = _message(value)
         if message is not None:
             yield Message(message, host, seconds)
@@ -92,13 +115,13 @@ def _messages(value: object, host: str, seconds: float | None, depth: int) -> It
         inside = list(value.values())
     if depth < _DEEPEST:
         for part in inside:
-            yield from _messages(part, host, seconds, depth + 1)
+            yield from _messages(part, host, seconds, by_key=by_key, depth=depth + 1)
 
 
 def _message(record: dict[str, object]) -> str | None:
     for key in _MESSAGE_KEYS:
         value = record.get(key)
-        if isinstance(value, str):
+        if isinstance(value, str) and (key not in _PLAIN_KEYS or re.search(_TEXT, value)):
             return value
         # journalctl writes a message that is no UTF-8 as a list of its bytes.
         if isinstance(value, list) and value and all(map(_is_byte, value)):

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
 _UPTIME = rb"\[ *(\d{1,7}\.\d{6})\]"
+_DEATH = re.compile(rb"Killed process \d")
+_BEFORE_DEATH = re.compile(rb"invoked oom-killer|oom-kill:constraint=|Kill process \d")
 _FEWEST = 5
 """Steps in time that tell a direction."""
 _AT_A_TIME = 4 * 1024 * 1024
@@ -23,19 +25,23 @@ def oldest_first(blocks: Iterable[bytes]) -> Iterator[bytes]:
             continue
         held.append(block)
         if sum(map(len, held)) > _AT_A_TIME:
-            yield _turned(held)
-            held = []
+            lines = b"".join(held)
+            whole = lines.rfind(b"\n") + 1
+            yield _turned(lines[:whole])
+            held = [lines[whole:]]
     if held:
-        yield _turned(held)
+        yield _turned(b"".join(held))
 
 
 def _goes_back(block: bytes) -> bool:
     """Whether nearly all steps between the kernel's own times are back: a log of one boot only goes on."""
     times = [float(match[1]) for match in re.finditer(_UPTIME, block[:65_536])]
+    found = _DEATH.search(block), _BEFORE_DEATH.search(block)
+    if found[0] and found[1] and found[1].start() < found[0].start():
+        return False
     steps = [after - before for before, after in pairwise(times) if after != before]
     return len(steps) >= _FEWEST and sum(step < 0 for step in steps) > 0.9 * len(steps)
 
 
-def _turned(blocks: list[bytes]) -> bytes:
-    lines = b"".join(blocks).removesuffix(b"\n").split(b"\n")
-    return b"\n".join(reversed(lines)) + b"\n"
+def _turned(text: bytes) -> bytes:
+    return b"\n".join(reversed(text.removesuffix(b"\n").split(b"\n"))) + b"\n"

@@ -60,6 +60,7 @@ class Reading(NamedTuple):
         span: totalpages.
         root: whether the process of a row holds CAP_SYS_ADMIN (matters up to 4.16).
         page_size: bytes a page.
+        bonus_told: the printed score told which root bonus is in force.
         why: how this reading explains a choice, for those that are not the first.
     """
 
@@ -67,6 +68,7 @@ class Reading(NamedTuple):
     span: Span
     root: Callable[[TaskRow], bool]
     page_size: int
+    bonus_told: bool = False
     why: str = ""
 
     def points(self, task: Scorable, totalpages: int) -> int | None:
@@ -179,6 +181,7 @@ def settled_by_score(report: OomReport, table: Sequence[Ranked], reading: Readin
     known = chosen.row.pid
     return settled._replace(
         era=era if capable else reading.era,
+        bonus_told=capable,
         root=lambda row: capable if row.pid == known else presumed(row),
     )
 

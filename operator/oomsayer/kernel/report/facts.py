@@ -212,9 +212,6 @@ def rules_of(report: OomReport, missing: Missing) -> tuple[Era | None, str | Non
     era = _without_child_step(detection.era, report)
     if version < _BONUS_OF_PAGES:
         era = replace(era, root_bonus=_root_bonus(report.kernel or ""))
-        missing.add(
-            f"root bonus: taken as {era.root_bonus}; which kernels before 3.14 have that of 3.14 is not shown"
-        )
     if stable_release(report.kernel or "") >= _SIGNED_STABLE and version == _SIGNED_STABLE[:2]:
         era = era_named("E5")
     elif _ubuntu_with_signed_badness(report.kernel or ""):

@@ -21,8 +21,6 @@ _DATES = (
     (r" invoked oom-killer.*\boom_adj=-?\d", _OLDEST, LAST_OF_OLD),
 )
 """What dates a header: the flags' names or their lack, a node mask, oom_adj; first and last release."""
-_SYSRQ_WITHIN = 20
-"""Lines between somebody's asking by sysrq and the header."""
 _CPUSET_UNTIL = (4, 20)
 
 
@@ -40,7 +38,8 @@ def read_header(source: Source, line: LogLine) -> bool:
     if report and report.begun and report.header is None and report.order is None and _only_header(report):
         report.seconds = line.seconds
     else:
-        asked_for = report is not None and not report.begun and report.sysrq and source.idle <= _SYSRQ_WITHIN
+        opened = source.open(line)
+        asked_for = opened.sysrq and not opened.begun
         report = source.new(line)
         report.sysrq = asked_for
     report.header, report.order = comm, order

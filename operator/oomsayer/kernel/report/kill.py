@@ -75,9 +75,7 @@ def read_killed(source: Source, line: LogLine) -> bool:
         _reason(report, line.text)
     if match["tail"]:
         report.since = max(report.since, (5, 4))
-    elif report.since < (5, 1) and line.text.startswith("Killed process"):
-        report.until = min(report.until, (5, 0))
-    if re.search(_WITHOUT_SHMEM, line.text):
+    elif not report.killed_prefixed and report.since < (4, 5) and re.search(_WITHOUT_SHMEM, line.text):
         report.until = min(report.until, (4, 4))
     return True
 

@@ -3,14 +3,16 @@
 import re
 
 from oomsayer.kernel.logtext.logline import LogLine
-from oomsayer.kernel.report import Limit
+from oomsayer.kernel.report import Limit, OomReport
 from oomsayer.kernel.report.source import Source
 
 UNLIMITED_KB = 2**52
 """A limit of so many kB or more means none: kernels print their largest counter."""
-_TASK_IN = r"Task in (?P<memcg>/.*?)(?: killed as a result of limit of (?P<domain>/.*))?$"
-_LIMIT_OF = r"(?:Memory limit reached of cgroup|^ ?killed as a result of limit of) (/.*)$"
-"""Of its own from 3.15 to 3.18, which put the two in two lines."""
+_TASK_IN = r"Task in (?P<memcg>/.*?) killed as a result of limit of (?P<domain>/.*)$"
+_TASK_ALONE = r"^Task in (?P<memcg>/\S*)$"
+_LIMIT_ALONE = r"^ ?killed as a result of limit of (?P<domain>/.*)$"
+"""From 3.15 to 3.18, which put the two in two lines."""
+_LIMIT_OF = r"Memory limit reached of cgroup (/.*)$"
 _CGROUPS_UNTIL = (4, 20)
 _STATS = r"Memory cgroup stats for (/.*?):(?P<old> \w+:\d+KB)?(?: |$)"
 _OLD_STATS_UNTIL = (5, 2)
@@ -19,29 +21,43 @@ _RAM = r"(\d{1,15}) pages (?:of )?RAM\b"
 _RESERVED = r"(\d{1,15}) (?:pages reserved|reserved pages)"
 _SWAP_TOTAL = r"Total swap = (\d{1,15})kB"
 _SWAP_ON = r"Adding (\d{1,15})k swap on "
-_ZONE = r"(?:Node (?P<node>\d{1,5}) )?\b\w{1,16} free:\d{1,15}kB .*?\bpresent:(?P<present>\d{1,15})kB"
+_ZONE = r"(?:Node (?P<node>\d{1,5}) )?\b\w{1,16} free:\d{1,15}kB .{0,400}?\bpresent:(?P<present>\d{1,15})kB"
 _BUDDY = r"(?:DMA\d*|Normal|Movable|HighMem): \d+\*(\d{1,4})kB "
 _TOTALS = ((_RAM, "ram_pages"), (_RESERVED, "reserved_pages"), (_SWAP_TOTAL, "swap_total_kb"))
 
 
 def read_cgroups(source: Source, line: LogLine) -> bool:
     """Which cgroup: `Task in /a killed as a result of limit of /b`, `Memory cgroup stats for /b: ...`."""
-    task_in, limit_of, stats = (re.search(p, line.text.rstrip()) for p in (_TASK_IN, _LIMIT_OF, _STATS))
+    text = line.text.rstrip()
+    if _in_two_lines(source.report, text):
+        return True
+    task_in, limit_of, stats = (re.search(p, text) for p in (_TASK_IN, _LIMIT_OF, _STATS))
     match = task_in or limit_of or stats
     if match is None:
         return False
-    until = _OLD_STATS_UNTIL if match is stats else _CGROUPS_UNTIL
     report = source.open(line)
     if report.ended:
         report = source.new(line)
     report.memcg_words = True
     if match is not stats or match["old"]:
-        report.until = min(report.until, until)
+        report.until = min(report.until, _OLD_STATS_UNTIL if match is stats else _CGROUPS_UNTIL)
     if task_in:
-        report.task_memcg = task_in["memcg"]
-        report.oom_memcg = task_in["domain"] or report.oom_memcg
+        report.task_memcg, report.oom_memcg = task_in["memcg"], task_in["domain"]
     elif report.oom_memcg is None or _cut(report.oom_memcg, match[1]):
         report.oom_memcg = match[1]
+    return True
+
+
+def _in_two_lines(report: OomReport | None, text: str) -> bool:
+    """The same in two lines, each too common a phrase to begin a report with."""
+    task, limit = re.search(_TASK_ALONE, text), re.search(_LIMIT_ALONE, text)
+    if report is None or report.ended or not (task or limit):
+        return False
+    if task:
+        report.task_memcg = task["memcg"]
+    if limit:
+        report.oom_memcg = limit["domain"]
+    report.memcg_words = True
     return True
 
 
@@ -78,15 +94,14 @@ def read_machine(source: Source, line: LogLine) -> bool:
     if adding:
         source.swap_total_kb = (source.swap_total_kb or 0) + int(adding[1])
         return True
-    report = source.preface(line)
+    totals = [(name, match) for pattern, name in _TOTALS if (match := re.search(pattern, text))]
+    zone, buddy = re.search(_ZONE, text), re.search(_BUDDY, text)
+    told = totals or zone or buddy or "Mem-Info:" in text
+    report = source.preface(line) if told else None
     if report is None:
         return False
-    totals = [(name, match) for pattern, name in _TOTALS if (match := re.search(pattern, text))]
     for name, match in totals:
         setattr(report, name, int(match[1]))
-    zone, buddy = re.search(_ZONE, text), re.search(_BUDDY, text)
-    if not (totals or zone or buddy or "Mem-Info:" in text):
-        return False
     if zone:
         node = int(zone["node"] or 0)
         report.node_present_kb[node] = report.node_present_kb.get(node, 0) + int(zone["present"])
@@ -99,9 +114,10 @@ def read_machine(source: Source, line: LogLine) -> bool:
 def read_sysrq(source: Source, line: LogLine) -> bool:
     """Somebody asks for it: `sysrq: Manual OOM execution`. Up to 4.1 its header does not show that."""
     report = source.open(line)
-    if report.begun:
+    if report.ended:
         report = source.new(line)
-    report.sysrq = True
+    # In the midst of one it has to wait for that.
+    report.sysrq = report.sysrq or not report.begun
     return True
 
 

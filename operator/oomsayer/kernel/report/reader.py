@@ -54,7 +54,7 @@ _MOST_CHARACTERS_A_MESSAGE = 10_000
 _MOST_SOURCES = 64
 _IDLE_AFTER_TABLE = 100
 _IDLE_AFTER_KILL = 8
-_PREFIX_MATTERS = rb"[\"\x1b]|invoked oom-killer|Linux version"
+_PREFIX_MATTERS = rb"[\"\x1b]|invoked oom-killer|Linux version|Kill(?:ed)? process"
 """Quoted or coloured lines must be unwrapped; a header begins with a name, a boot tells the time."""
 _TABLE_HEAD = b"total_vm"
 _MOST_WRAPS = 40
@@ -242,6 +242,8 @@ class OomReportReader:
         if head < 0:
             return at
         for begin in begins[bisect_left(begins, at) :]:
+            self._current.idle += lines.count(b"\n", at, begin)
+            at = begin
             after = lines.find(b"\n", begin, end)
             self._read(lines[begin : min(after, begin + MOST_BYTES_A_LINE)])
             # The rest of a broken line may hold no word.
@@ -278,6 +280,7 @@ class OomReportReader:
         """Whether a line goes on with the report of the only writer, so that its prefix tells nothing new."""
         return (
             source.report is not None
+            and source.report.begun
             and not source.pending
             and len(self._sources) <= _ONE_WRITER
             and source.wrote(raw)

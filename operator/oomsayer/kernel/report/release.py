@@ -48,7 +48,12 @@ def read_release(source: Source, line: LogLine) -> bool:
         source.keep(line.text)
     comm = re.search(_COMM, line.text)
     # It is printed by the one who asked: what else stands before the name is some prefix.
-    if comm and report.header and not report.ended and report.header.endswith(comm[1]):
+    if (
+        comm
+        and report.header
+        and not report.ended
+        and re.search(rf"(?:\W|\[[\d;]+m){re.escape(comm[1])}$", report.header)
+    ):
         report.header = comm[1]
     cpu = re.search(_CPU, line.text)
     if cpu:

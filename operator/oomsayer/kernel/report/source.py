@@ -17,8 +17,10 @@ _PID_FRESH_SECONDS = 600
 """How long a pid that was killed is taken for the same process when a later table shows it."""
 IDLE_BEFORE_TABLE = 1_000
 """How many lines of something else may stand inside a report: call traces, per-CPU lists, other messages."""
+SYSRQ_WITHIN = 20
+"""Lines between somebody's asking by sysrq and the header."""
 BREAKABLE = (
-    r"kill:constraint=|Tasks in(?: /|\s*$)|\[ *pid *\]|memory: Killed\s*$"
+    r"kill:constraint=|of memory:\s*$|Tasks in(?: /|\s*$)|\[ *pid *\]|memory: Killed\s*$"
     r"|Killed process(?: \d{1,10}(?: \([^)]{0,64})?)?\s*$"
     r"|Kill process \d{1,10} \(.{0,64}\)(?: score(?: \d{1,20}(?: or)?)?)?\s*$"
     r"|: usage \d{1,20}kB,\s*$|Comm: .{1,16} Not\s*$"
@@ -71,7 +73,7 @@ class Source:
         self.report: OomReport | None = None
         self.table: Table | None = None
         self._first = b""
-        self._host = b""
+        self._host = self._begin = b""
         self.kernel: str | None = None
         self.swap_total_kb: int | None = None
         self.dead: OrderedDict[int, tuple[str, float | None]] = OrderedDict()
@@ -84,12 +86,15 @@ class Source:
     def recognise(self, line: LogLine, raw: bytes) -> None:
         """Remember how this writer's lines look, by one of them."""
         host = line.source.rpartition(" ")[2].encode()
-        self._host = next((form for form in (b" %b " % host, b"%b: " % host) if form in raw), b"")
+        self._host = b" %b " % host if b" %b " % host in raw else b""
+        self._begin = b"%b: " % host if raw.startswith(b"%b: " % host) else b""
         self._first = _class_of(raw)
 
     def wrote(self, raw: bytes) -> bool:
         """Whether a line looks like those of this writer: a cheap look for the rows of a table."""
-        return (not self._first or _class_of(raw) == self._first) and self._host in raw
+        if self._first and _class_of(raw) != self._first:
+            return False
+        return self._host in raw and raw.startswith(self._begin)
 
     def trimmed(self, raw: bytes) -> bytes:
         """A line without what stands behind each."""
@@ -100,8 +105,8 @@ class Source:
 
     def open(self, line: LogLine) -> OomReport:
         """The report that a line belongs to; a new one where none is open."""
-        if self.report is not None and not self.report.begun and self.idle >= IDLE_BEFORE_TABLE:
-            self.finish()
+        if self.report is not None and not self.report.begun:
+            self._renew(self.report, line)
         if self.report is None:
             self.report = OomReport(
                 source=line.source,
@@ -111,6 +116,15 @@ class Source:
             )
             self.table = None
         return self.report
+
+    def _renew(self, preface: OomReport, line: LogLine) -> None:
+        """What has not begun yet is told of by the line that begins it, and what is long ago is forgotten."""
+        if line.seconds is not None:
+            preface.source, preface.seconds = line.source, line.seconds
+        if self.idle > SYSRQ_WITHIN:
+            preface.sysrq = False
+        if self.idle >= IDLE_BEFORE_TABLE:
+            self.finish()
 
     def preface(self, line: LogLine) -> OomReport | None:
         """The report that a line before the table belongs to, None once the kernel's decision was seen.
