@@ -181,6 +181,19 @@ def _prepared() -> SavedMachine:
             "its disk: install kind (https://kind.sigs.k8s.io) and start Docker, or run the same with sudo"
         )
     packages.require(_PROGRAMS)
+    try:
+        return _saved()
+    except _BootError as error:
+        # An emulated processor now and then faults as Linux sets up its timers.
+        say(f"the machine for kind did not boot, once more: {str(error).splitlines()[0]}")
+        return _saved()
+
+
+class _BootError(LabError):
+    """The machine did not come up."""
+
+
+def _saved() -> SavedMachine:
     return saved_machine(
         "kind-ready",
         vm_image(),
@@ -195,7 +208,10 @@ def _make_cluster(machine: Machine) -> None:
     """Boot the machine up to a cluster whose nodes are Ready."""
     require_memory()
     say("booting the machine for kind, once for all (QEMU without KVM: about a minute)")
-    machine.wait_for("the boot", "systemctl is-active docker ssh", _BOOT_SECONDS)
+    try:
+        machine.wait_for("the boot", "systemctl is-active docker ssh", _BOOT_SECONDS)
+    except LabError as error:
+        raise _BootError(str(error)) from error
     sent = machine.shell(f"mkdir -p {_HOME} && tar -x -C {_HOME}", stdin=_files())
     if sent.returncode != 0:
         raise LabError(f"the machine did not take kind's configuration: {sent.stderr}")
