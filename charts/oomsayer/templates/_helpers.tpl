@@ -109,13 +109,24 @@ livenessProbe:
 {{- end }}
 
 {{/*
-How a component is scraped, (dict "component" "agent" "relabelings" LIST): each agent's series get the name of its node,
-by which alerts call it; the operator's have a label of that name already.
+How a component is scraped, (dict "component" "agent" "monitor" VALUES): each agent's series get the name of its node, by
+which alerts call it. The operator's have a label of that name already, and are about other pods: namespace, pod and
+container are theirs.
 */}}
-{{- define "oomsayer.relabelings" -}}
+{{- define "oomsayer.endpoint" -}}
 {{- $agent := list (dict "sourceLabels" (list "__meta_kubernetes_pod_node_name") "targetLabel" "node") }}
-{{- with concat (ternary $agent list (eq .component "agent")) .relabelings -}}
-relabelings:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
+- port: metrics
+  path: /metrics
+  interval: {{ .monitor.interval }}
+  {{- if eq .component "operator" }}
+  honorLabels: true
+  {{- end }}
+  {{- with concat (ternary $agent list (eq .component "agent")) .monitor.relabelings }}
+  relabelings:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .monitor.metricRelabelings }}
+  metricRelabelings:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
 {{- end }}

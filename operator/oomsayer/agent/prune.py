@@ -53,10 +53,7 @@ def _reapers(pids: Iterable[int], snapshot: Snapshot) -> set[int]:
     for pid in pids:
         task = tasks.get(pid)
         while task is not None and task.reaper and task.pid not in found:
-            if task.pid != pid:
-                found.add(task.pid)
-            elif task.parent == task.pid == task.reaper:
-                break  # its own parent: no kernel shows that
+            found.add(task.pid)
             task = tasks.get(task.parent if task.pid == task.reaper else task.reaper)
     return found
 

@@ -171,8 +171,7 @@ def _pairs(before: Scene, after: Scene) -> Iterator[tuple[Outlook, Outlook]]:
 
 def _who(verdict: Verdict) -> tuple[int | None, int]:
     victim = verdict.victim
-    deaths = verdict.kill_set.deaths
-    return (victim.task.pid if victim else None), deaths
+    return (victim.task.pid if victim else None), verdict.kill_set.deaths
 
 
 def _victim(outlook: Outlook, here: Scene) -> str:

@@ -42,11 +42,10 @@ class Policies:
 
     def for_pod(self, namespace: str) -> Rules:
         """The rules for the pods of a namespace: of the policy that names it, else of the one for all."""
-        spec = self._first_for(namespace)
-        if spec is None:
-            spec = self._for_all()
-            if namespace in spec.namespaces.exclude:
-                return SILENT
+        named = self._first_for(namespace)
+        spec = named[1] if named else self._for_all()
+        if named is None and namespace in spec.namespaces.exclude:
+            return SILENT
         return _rules(spec, spec.thresholds.pod_headroom_percent)
 
     def places(self, name: str) -> list[str]:
@@ -56,9 +55,8 @@ class Policies:
 
     def overruled(self, name: str) -> dict[str, str]:
         """By namespace, "*" for all, the policy that is asked before the one of that name."""
-        places = self.places(name)
-        first = {place: next(n for n, s in self.by_name if _speaks_for(s, place)) for place in places}
-        return {place: other for place, other in first.items() if other != name}
+        first = {place: self._first_for(place) for place in self.places(name)}
+        return {place: asked[0] for place, asked in first.items() if asked and asked[0] != name}
 
     def for_node(self) -> Rules:
         """The rules for nodes: of the policy for all namespaces."""
@@ -66,10 +64,12 @@ class Policies:
         return _rules(spec, spec.thresholds.node_headroom_percent)
 
     def _for_all(self) -> OOMPolicySpec:
-        return self._first_for(ALL) or OOMPolicySpec()
+        found = self._first_for(ALL)
+        return found[1] if found else OOMPolicySpec()
 
-    def _first_for(self, place: str) -> OOMPolicySpec | None:
-        return next((spec for _, spec in self.by_name if _speaks_for(spec, place)), None)
+    def _first_for(self, place: str) -> tuple[str, OOMPolicySpec] | None:
+        """The policy that is asked about a place, with its name."""
+        return next(((name, spec) for name, spec in self.by_name if _speaks_for(spec, place)), None)
 
 
 def _speaks_for(spec: OOMPolicySpec, place: str) -> bool:

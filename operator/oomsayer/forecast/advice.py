@@ -155,7 +155,12 @@ class _Trial:
         before = verdict_at(self.domain_path, self.snapshot)
         change = Change(single_process_oom_kill=True)
         told = self._told(change, Takes.KUBELET)
-        if before is None or told is None or told.verdict is None or _deaths(told.verdict) >= _deaths(before):
+        if (
+            before is None
+            or told is None
+            or told.verdict is None
+            or told.verdict.kill_set.deaths >= before.kill_set.deaths
+        ):
             return None
         return told
 
@@ -189,10 +194,6 @@ class _Trial:
 def _by_resize(subject: Subject, takes: Takes) -> Takes:
     """A resize in place must leave the class as it is, so it cannot give a BestEffort pod a request."""
     return Takes.NEW_POD if subject.spec.qos is Qos.BEST_EFFORT else takes
-
-
-def _deaths(verdict: Verdict) -> int:
-    return verdict.kill_set.deaths
 
 
 def _try(ask: Callable[[Change], PodUsage | None], change: Change) -> PodUsage | None:

@@ -8,12 +8,12 @@ anywhere, and a piece of a report at either end may hold neither: there every li
 from collections import deque
 from collections.abc import Iterable, Iterator
 
+from oomsayer.kernel.logtext import MOST_BYTES_A_LINE
 from oomsayer.kernel.logtext.folded import unfolded
 from oomsayer.kernel.logtext.newestfirst import oldest_first
 from oomsayer.kernel.logtext.quotedprintable import decoded
 from oomsayer.kernel.report import OomReport
 from oomsayer.kernel.report.reader import OomReportReader
-from oomsayer.kernel.report.source import MOST_BYTES_A_LINE
 
 BLOCK_BYTES = 256 * 1024
 """A good size to read by: it fits a processor's cache."""

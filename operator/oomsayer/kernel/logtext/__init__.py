@@ -8,3 +8,6 @@ Whole blocks first, in this order, and all but mails and pastes pass as they are
 
 Then each line: logline takes off what a way of logging puts in front, jsonlog finds the messages in JSON.
 """
+
+MOST_BYTES_A_LINE = 65_536
+"""What is beyond is no line of a kernel, and not kept."""

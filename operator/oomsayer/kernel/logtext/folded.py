@@ -3,6 +3,8 @@
 import re
 from collections.abc import Iterable, Iterator
 
+from oomsayer.kernel.logtext import MOST_BYTES_A_LINE
+
 _STAMPED = (
     rb"\s{0,8}(?:<\d{1,3}>)?"
     rb"(?:\[ *\d{1,7}\.\d{6}\]|\[\w{3} \w{3} +\d|\w{3} +\d{1,2} \d\d:\d\d:\d\d |\d{4}-\d\d-\d\d[T ]\d\d:)"
@@ -11,7 +13,6 @@ _STAMPED = (
 _WIDTHS = range(40, 400)
 _MOST_SNIFFED = 200_000
 """Bytes of a first block from which on it was not copied by hand."""
-_MOST_BEGUN = 65_536
 _OF_GREP = b"--"
 """What grep puts between matches that are apart."""
 
@@ -28,7 +29,7 @@ def unfolded(blocks: Iterable[bytes]) -> Iterator[bytes]:
             continue
         data = begun + block
         end = _last_begin(data)
-        if len(data) - end > _MOST_BEGUN:
+        if len(data) - end > MOST_BYTES_A_LINE:
             end = len(data)
         begun = data[end:]
         yield _whole(data[:end], width)

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
+_PLAIN_KEYS = ("short_message", "line", "_raw", "Output")
+"""Under which other tools have numbers and names too."""
 _MESSAGE_KEYS = (
     "MESSAGE",
     "message",
@@ -15,18 +17,13 @@ _MESSAGE_KEYS = (
     "SyslogMessage",
     "@message",
     "body",
-    "short_message",
-    "line",
-    "_raw",
-    "Output",
+    *_PLAIN_KEYS,
 )
 """Under which a record has its message; one with none of these is searched for texts."""
 _TEXT = r"\s|kill:constraint="
 """In what is a message rather than a name or a number: of a kernel's words only the summary has no blank."""
 _OF_THE_KERNEL = r"\[\s*\d{1,10}\]\s+-?\d|[Kk]ill|oom"
 """Of a line in front of JSON: then that is the message, and the JSON what an application adds."""
-_PLAIN_KEYS = frozenset(("short_message", "line", "_raw", "Output"))
-"""Which other tools use for numbers and names too."""
 _QUOTED = (
     rf"\s*(?:- +)?(?:\"(?:{'|'.join(map(re.escape, _MESSAGE_KEYS))})\"\s*:\s*)?"
     r"(\"(?:[^\"\\]|\\.)*\")[\s,;)\]]*$"

@@ -5,10 +5,12 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
 _UPTIME = rb"\[ *(\d{1,7}\.\d{6})\]"
-_DEATH = re.compile(rb"Killed process \d")
-_BEFORE_DEATH = re.compile(rb"invoked oom-killer|oom-kill:constraint=|Kill process \d")
+_DEATH = rb"Killed process \d"
+_BEFORE_DEATH = rb"invoked oom-killer|oom-kill:constraint=|Kill process \d"
 _FEWEST = 5
 """Steps in time that tell a direction."""
+_SNIFFED = 65_536
+"""Bytes of a log that tell its direction."""
 _AT_A_TIME = 4 * 1024 * 1024
 """Bytes that are turned as one; a report is far shorter."""
 
@@ -35,10 +37,10 @@ def oldest_first(blocks: Iterable[bytes]) -> Iterator[bytes]:
 
 def _goes_back(block: bytes) -> bool:
     """Whether nearly all steps between the kernel's own times are back: a log of one boot only goes on."""
-    times = [float(match[1]) for match in re.finditer(_UPTIME, block[:65_536])]
-    found = _DEATH.search(block), _BEFORE_DEATH.search(block)
-    if found[0] and found[1] and found[1].start() < found[0].start():
+    death, before = re.search(_DEATH, block), re.search(_BEFORE_DEATH, block)
+    if death and before and before.start() < death.start():
         return False
+    times = [float(match[1]) for match in re.finditer(_UPTIME, block[:_SNIFFED])]
     steps = [after - before for before, after in pairwise(times) if after != before]
     return len(steps) >= _FEWEST and sum(step < 0 for step in steps) > 0.9 * len(steps)
 

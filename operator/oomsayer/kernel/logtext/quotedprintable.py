@@ -6,7 +6,8 @@ Source: RFC 2045, 6.7.
 import re
 from collections.abc import Iterable, Iterator
 
-_MOST_BYTES_A_LINE = 65_536
+from oomsayer.kernel.logtext import MOST_BYTES_A_LINE
+
 _SIGN = b"=3D"
 """In every line of such a mail that has a "=" of its own; a kernel prints no such thing."""
 _SOFT = rb"=[ \t]*\r?\n"
@@ -34,7 +35,7 @@ def decoded(blocks: Iterable[bytes]) -> Iterator[bytes]:
         data = begun + block
         if mail:
             end = _whole(data)
-            if len(data) - end > _MOST_BYTES_A_LINE:
+            if len(data) - end > MOST_BYTES_A_LINE:
                 end = len(data)
             data, begun = data[:end], data[end:]
             if re.search(_ENCODED, data):
@@ -55,7 +56,7 @@ def _with_blanks(data: bytes) -> bytes:
 def _whole(data: bytes) -> int:
     """Where the last line ends that does not go on in what is not there yet."""
     end = data.rfind(b"\n") + 1
-    while end and len(data) - end < _MOST_BYTES_A_LINE:
+    while end and len(data) - end < MOST_BYTES_A_LINE:
         begin = data.rfind(b"\n", 0, end - 1) + 1
         if not re.match(_BROKEN, data[begin:end]):
             return end

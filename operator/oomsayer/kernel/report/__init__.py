@@ -189,6 +189,11 @@ class OomReport:
         """Whether the kernel's decision was seen."""
         return bool(self.killed or self.exiting or self.no_killable or self.panicked)
 
+    def date(self, *, since: tuple[int, int] | None = None, until: tuple[int, int] | None = None) -> None:
+        """Narrow down which releases print it: the first, the last, None for no news of either."""
+        self.since = max(self.since, since or self.since)
+        self.until = min(self.until, until or self.until)
+
     def leader(self, pid: int) -> int:
         """The process in the table that a pid is a thread of; the pid itself where none is known.
 

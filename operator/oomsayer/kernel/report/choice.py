@@ -81,7 +81,7 @@ def candidates(report: OomReport, page_size: int) -> list[Ranked]:
     unit = page_size if _counts_pages(report, page_size) else 1
     taken = victim_pid(report)
     before = report.killed_before if _reaps(report) else {}
-    now = {taken, *(killed.pid for killed in report.killed)}
+    now = {taken} | report.killed_pids
     rows = []
     for order, row in enumerate(report.rows.values()):
         barred = Unkillable.INIT if row.tgid == 1 else None

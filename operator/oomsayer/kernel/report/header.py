@@ -13,12 +13,11 @@ _HEADER = (
 )
 _BEFORE_COMM = r"^.*(?:kernel: | - - - |\d\.\d{1,9}s?\](?:\[[^\]]*\])* ?)"
 """The end of a prefix that no form of logging known here has: of grep in several files, of other tools."""
-_OLDEST, _NEWEST = (3, 0), (99, 0)
-_DATES = (
-    (r"gfp_mask=0x[0-9a-f]+\(", (4, 6), _NEWEST),
-    (r"gfp_mask=0x[0-9a-f]+,", _OLDEST, (4, 5)),
+_DATES: tuple[tuple[str, tuple[int, int] | None, tuple[int, int] | None], ...] = (
+    (r"gfp_mask=0x[0-9a-f]+\(", (4, 6), None),
+    (r"gfp_mask=0x[0-9a-f]+,", None, (4, 5)),
     (r", nodemask=", (4, 9), (4, 20)),
-    (r" invoked oom-killer.*\boom_adj=-?\d", _OLDEST, LAST_OF_OLD),
+    (r" invoked oom-killer.*\boom_adj=-?\d", None, LAST_OF_OLD),
 )
 """What dates a header: the flags' names or their lack, a node mask, oom_adj; first and last release."""
 _CPUSET_UNTIL = (4, 20)
@@ -47,7 +46,7 @@ def read_header(source: Source, line: LogLine) -> bool:
     report.nodemask = match["nodemask"]
     for pattern, since, until in _DATES:
         if re.search(pattern, line.text):
-            report.since, report.until = max(report.since, since), min(report.until, until)
+            report.date(since=since, until=until)
     return True
 
 
@@ -59,7 +58,7 @@ def read_cpuset(source: Source, line: LogLine) -> bool:
     if report is None:
         return False
     report.cpuset, report.mems_allowed = cpuset, mems
-    report.until = min(report.until, _CPUSET_UNTIL)
+    report.date(until=_CPUSET_UNTIL)
     return True
 
 

@@ -49,7 +49,7 @@ def read_chosen(source: Source, line: LogLine) -> bool:
     if report.chosen or report.ended:
         report = source.new(line)
     report.chosen = chosen
-    report.until = min(report.until, (5, 0))
+    report.date(until=(5, 0))
     _reason(report, line.text)
     return True
 
@@ -68,15 +68,15 @@ def read_killed(source: Source, line: LogLine) -> bool:
         report = source.new(line)
     _add_killed(report, killed)
     if re.match(_OF_OLD, match[0]):
-        report.until = min(report.until, LAST_OF_OLD)
+        report.date(until=LAST_OF_OLD)
     if re.search(_REASON, line.text[max(match.start() - _LONGEST_REASON, 0) : match.start()]):
         report.killed_prefixed = True
-        report.since = max(report.since, (5, 1))
+        report.date(since=(5, 1))
         _reason(report, line.text)
     if match["tail"]:
-        report.since = max(report.since, (5, 4))
+        report.date(since=(5, 4))
     elif not report.killed_prefixed and report.since < (4, 5) and re.search(_WITHOUT_SHMEM, line.text):
-        report.until = min(report.until, (4, 4))
+        report.date(until=(4, 4))
     return True
 
 

@@ -40,7 +40,7 @@ def read_cgroups(source: Source, line: LogLine) -> bool:
         report = source.new(line)
     report.memcg_words = True
     if match is not stats or match["old"]:
-        report.until = min(report.until, _OLD_STATS_UNTIL if match is stats else _CGROUPS_UNTIL)
+        report.date(until=_OLD_STATS_UNTIL if match is stats else _CGROUPS_UNTIL)
     if task_in:
         report.task_memcg, report.oom_memcg = task_in["memcg"], task_in["domain"]
     elif report.oom_memcg is None or _cut(report.oom_memcg, match[1]):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple, TypeAlias
 
+from oomsayer.kernel.logtext import MOST_BYTES_A_LINE
 from oomsayer.kernel.logtext.logline import LogLine, log_lines
 from oomsayer.kernel.oomsummary import summed_up
 from oomsayer.kernel.report import OomReport
@@ -38,7 +39,6 @@ from oomsayer.kernel.report.row import ANY_ROW, NUMBERS, ROW_START
 from oomsayer.kernel.report.source import (
     BREAKABLE,
     IDLE_BEFORE_TABLE,
-    MOST_BYTES_A_LINE,
     WHOLE,
     Finished,
     Source,

@@ -59,7 +59,7 @@ def read_release(source: Source, line: LogLine) -> bool:
     if cpu:
         report.cpu = int(cpu[1])
         if cpu[2]:
-            report.since = max(report.since, (6, 11))
+            report.date(since=(6, 11))
     return True
 
 
@@ -70,8 +70,7 @@ def read_features(source: Source, line: LogLine) -> bool:
         return False
     for word, pattern, since, until in _FEATURES:
         if word in line.text and re.search(pattern, line.text):
-            report.since = max(report.since, since or report.since)
-            report.until = min(report.until, until or report.until)
+            report.date(since=since, until=until)
             return True
     return False
 
@@ -95,4 +94,4 @@ def date_by_columns(report: OomReport, columns: tuple[str, ...]) -> None:
         until = report.until
     elif report.wide_pid or report.since >= _TABLE_HEADED_SINCE:
         since, until = _TABLE_HEADED_SINCE, report.until
-    report.since, report.until = max(report.since, since), min(report.until, until)
+    report.date(since=since, until=until)

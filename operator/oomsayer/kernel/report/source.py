@@ -5,11 +5,11 @@ from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
+from oomsayer.kernel.logtext import MOST_BYTES_A_LINE
 from oomsayer.kernel.logtext.logline import LogLine
 from oomsayer.kernel.report import MOST_ROWS, OomReport, TaskRow
 from oomsayer.kernel.report.row import Table
 
-MOST_BYTES_A_LINE = 65_536
 _REMEMBERED = 256
 _MOST_NAMES = 1_000
 """How many rows are searched for a name with a blank."""

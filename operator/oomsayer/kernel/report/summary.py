@@ -18,5 +18,5 @@ def read_summary(source: Source, line: LogLine) -> bool:
     if (report.summary and report.summary.pid is not None) or report.ended:
         report = source.new(line)
     report.summary = summary
-    report.since = max(report.since, (5, 0))
+    report.date(since=(5, 0))
     return True
