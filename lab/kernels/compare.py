@@ -25,7 +25,8 @@ class Match(Enum):
     Either the margin is smaller than what swapping moves: what the kernel's counters hide, and the shared
     memory that the predicted victim maps, which counts no more once it is in swap. Or the two are level
     and in one memory cgroup, but in different cgroups below it that have no memory controller: the
-    kernel scans those in the order in which somebody first entered them.
+    kernel scans those in the order in which somebody first entered them. Or who was chosen dies with
+    an earlier victim as predicted, but the end of their PID namespace had not yet reached it.
     """
 
 
@@ -157,16 +158,20 @@ class _Comparison:
         for step in result["steps"]:
             gone = set(step["dead"])
             chosen: list[Mapping[str, Any]] = []
+            dying: set[int] = set()
             while waiting and waiting[0].pid in gone:
                 kill = waiting.pop(0)
+                if kill.pid in dying:
+                    matches.append(Match.EXCLUDED)
+                    continue
                 entry, match = self._choose(kill.pid)
                 matches.append(match)
                 if entry is None:
                     self._conclude(matches)
                     return
                 chosen.append({**entry, "logged": kill.oom_group})
-                over = {*entry["kill_set"], kill.pid}
-                self._left = [each for each in self._left if each["pid"] not in over]
+                dying |= {*entry["kill_set"], kill.pid}
+                self._left = [each for each in self._left if each["pid"] not in dying]
                 if step["lossy"]:
                     # So many kills at once that the kernel left out reports: only the first is sure.
                     self._conclude(matches)

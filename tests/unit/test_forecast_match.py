@@ -142,6 +142,17 @@ def test_a_cascade_is_held_against_the_order() -> None:
     assert outcomes == [Outcome.HIT, Outcome.HIT]
 
 
+def test_one_that_is_chosen_while_its_namespace_ends_is_a_kill_set_hit() -> None:
+    shot = single()
+    namespace = replace(
+        shot, tasks=tuple(replace(t, reaper=NGINX) if t.pid in {NGINX, WORKER} else t for t in shot.tasks)
+    )
+
+    outcomes = [m.outcome for m in match_all([kill(NGINX), kill(WORKER)], standing(namespace))]
+
+    assert outcomes == [Outcome.HIT, Outcome.KILL_SET_HIT]
+
+
 def test_of_kills_without_a_time_the_order_is_not_held_against_the_forecast() -> None:
     counted = [kill(WORKER, source=KillSource.COUNTERS), kill(NGINX, source=KillSource.COUNTERS)]
     logged = [replace(one, source=KillSource.KERNEL_LOG, seconds=at) for at, one in enumerate(counted, 1)]

@@ -80,6 +80,13 @@ def test_another_order_later() -> None:
     assert (outcome.first, outcome.order) == (Match.RIGHT, Match.WRONG)
 
 
+def test_one_that_is_chosen_while_it_dies_with_the_last_victim() -> None:
+    outcome = compare(scenario(), played(ORDER, chose(10) + chose(11) + chose(12), [10], [11, 12]))
+    assert (outcome.first, outcome.order, outcome.good) == (Match.RIGHT, Match.EXCLUDED, True)
+    late = compare(scenario(), played(ORDER, chose(10) + chose(11) + chose(12), [10], [11], [12]))
+    assert not late.good
+
+
 @pytest.mark.parametrize("dead", [[10, 15], []])
 def test_more_or_fewer_died(dead: list[int]) -> None:
     outcome = compare(scenario(), played(ORDER, chose(10), dead))

@@ -129,7 +129,9 @@ def _plausible(kill: ObservedKill, standing: Standing) -> list[Verdict]:
 
 
 def _of_verdict(kill: ObservedKill, verdict: Verdict, snapshot: Snapshot, dead: Collection[int]) -> Match:
-    foretold = next((k for k in verdict.order if k.task.pid not in dead), None)
+    # Who dies with an earlier victim may be chosen itself before the end of their PID namespace reaches it.
+    late = kill.task.pid if kill.task else None
+    foretold = next((k for k in verdict.order if k.task.pid not in dead or late in k.kill_set.pids), None)
     if foretold is None:
         unseen = kill.task is None
         return Match(
