@@ -10,45 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from oomsayer import __version__
+from oomsayer.agent.exposition import Family, Histogram, counter, counters, exposition, gauge, gauges
 from oomsayer.api.vocabulary import AgentMetric
 from oomsayer.forecast.match import Outcome
-
-DURATION_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
-"""Upper bounds in seconds: from a small node to one of 10,000 processes."""
-
-Line = tuple[str, float]
-"""A sample: what follows the family's name (suffix and labels), and its value."""
-
-
-@dataclass(slots=True)
-class Histogram:
-    """Durations in seconds, counted by upper bound."""
-
-    counts: list[int] = field(default_factory=lambda: [0] * len(DURATION_BOUNDS))
-    count: int = 0
-    total: float = 0.0
-
-    def observe(self, seconds: float) -> None:
-        """Count one duration."""
-        self.count += 1
-        self.total += seconds
-        for index, bound in enumerate(DURATION_BOUNDS):
-            if seconds <= bound:
-                self.counts[index] += 1
-
-    def lines(self) -> list[Line]:
-        """Its samples."""
-        buckets = [
-            (f'_bucket{{le="{bound:g}"}}', float(count))
-            for bound, count in zip(DURATION_BOUNDS, self.counts, strict=True)
-        ]
-        count = float(self.count)
-        return [*buckets, ('_bucket{le="+Inf"}', count), ("_sum", self.total), ("_count", count)]
 
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """The last sample in numbers; `at` is seconds since the epoch."""
+    """The last sample in numbers; `at` is seconds since the epoch, 0 before the first."""
 
     at: float = 0.0
     processes: int = 0
@@ -60,7 +29,10 @@ class Sampled:
 
 @dataclass(slots=True)
 class Metrics:
-    """Counters and the last values. Written by the sampling loop and the courier, read by scrapes."""
+    """Counters and the last values. Written by the sampling loop and the courier, read by scrapes.
+
+    Times are in seconds since the epoch, 0 before the first.
+    """
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     durations: Histogram = field(default_factory=Histogram)
@@ -112,117 +84,80 @@ class Metrics:
     def text(self) -> str:
         """All of it in the exposition format, with what this process itself costs."""
         with self.lock:
-            lines = [line for family in self._families() for line in _family(*family)]
-        return "\n".join(lines) + "\n"
+            return exposition(self._families())
 
-    def _families(self) -> Iterator[tuple[str, str, str, list[Line]]]:
-        sampled = self.sampled
-        taken = float(self.durations.count)
-        yield (
-            AgentMetric.BUILD_INFO,
-            "gauge",
-            "Version of the agent.",
-            [(f'{{version="{__version__}"}}', 1)],
-        )
-        yield (
-            AgentMetric.SAMPLES,
-            "counter",
-            "Samples of the node, by result.",
-            [('{result="taken"}', taken), ('{result="failed"}', self.failed_samples)],
-        )
-        yield (
-            AgentMetric.SAMPLE_DURATION,
-            "histogram",
-            "Time to read the node and reach its verdicts.",
-            self.durations.lines(),
-        )
-        yield AgentMetric.LAST_SAMPLE, "gauge", "When the last sample was taken.", [("", sampled.at)]
-        yield (
-            AgentMetric.PROCESSES,
-            "gauge",
-            "Processes that hold memory, at the last sample.",
-            [("", sampled.processes)],
-        )
-        yield (
-            AgentMetric.DOMAINS,
-            "gauge",
-            "OOM domains at the last sample: the node and each cgroup with a memory limit.",
-            [("", sampled.domains)],
-        )
-        yield (
-            AgentMetric.DOMAINS_NEAR,
-            "gauge",
-            "OOM domains with less than a tenth of their limit left.",
-            [("", sampled.domains_near)],
-        )
-        if sampled.node_headroom_bytes is not None:
-            yield (
-                AgentMetric.NODE_HEADROOM,
-                "gauge",
-                "What the node can still take before its OOM killer runs.",
-                [("", sampled.node_headroom_bytes)],
-            )
+    def _families(self) -> Iterator[Family]:
+        yield gauges(AgentMetric.BUILD_INFO, "Version of the agent.", "version", {__version__: 1})
+        yield from self._about_samples()
         if self.checked is not None:
-            yield (
-                AgentMetric.CHECKED,
-                "gauge",
-                "Processes whose oom_score the last self-check compared with the kernel's.",
-                [("", self.checked)],
-            )
-            yield (
-                AgentMetric.MISMATCHES,
-                "gauge",
-                "Processes whose oom_score stayed other than the kernel's in the last self-check.",
-                [(f'{{reason="{reason}"}}', count) for reason, count in self.mismatches.items()],
-            )
-        yield (
+            yield from self._about_the_self_check(self.checked)
+        yield counters(
             AgentMetric.KILLS,
-            "counter",
             "Kills of the OOM killer seen, by what came of the forecast that stood.",
-            [(f'{{outcome="{outcome}"}}', count) for outcome, count in self.kills.items()],
+            "outcome",
+            self.kills,
         )
-        yield AgentMetric.GAPS, "gauge", "Things the last sample could not read.", [("", sampled.gaps)]
-        yield (
-            AgentMetric.REPORTS,
-            "counter",
-            "Attempts to write the NodeMemoryReport, by result.",
-            [('{result="written"}', self.written), ('{result="failed"}', self.not_written)],
+        yield from self._about_reports()
+        yield from _about_this_process()
+
+    def _about_samples(self) -> Iterator[Family]:
+        results = {"taken": self.durations.count, "failed": self.failed_samples}
+        yield counters(AgentMetric.SAMPLES, "Samples of the node, by result.", "result", results)
+        yield self.durations.family(
+            AgentMetric.SAMPLE_DURATION, "Time to read the node and reach its verdicts."
         )
-        yield (
-            AgentMetric.REPORT_SIZE,
-            "gauge",
-            "Size of the last report's status.",
-            [("", self.report_size_bytes)],
+        last = self.sampled
+        yield gauge(AgentMetric.LAST_SAMPLE, "When the last sample was taken.", last.at)
+        yield gauge(AgentMetric.PROCESSES, "Processes that hold memory, at the last sample.", last.processes)
+        yield gauge(
+            AgentMetric.DOMAINS,
+            "OOM domains at the last sample: the node and each cgroup with a memory limit.",
+            last.domains,
         )
-        yield (
+        yield gauge(
+            AgentMetric.DOMAINS_NEAR,
+            "OOM domains with less than a tenth of their limit left.",
+            last.domains_near,
+        )
+        if last.node_headroom_bytes is not None:
+            yield gauge(
+                AgentMetric.NODE_HEADROOM,
+                "What the node can still take before its OOM killer runs.",
+                last.node_headroom_bytes,
+            )
+        yield gauge(AgentMetric.GAPS, "Things the last sample could not read.", last.gaps)
+
+    def _about_the_self_check(self, checked: int) -> Iterator[Family]:
+        yield gauge(
+            AgentMetric.CHECKED,
+            "Processes whose oom_score the last self-check compared with the kernel's.",
+            checked,
+        )
+        yield gauges(
+            AgentMetric.MISMATCHES,
+            "Processes whose oom_score stayed other than the kernel's in the last self-check.",
+            "reason",
+            self.mismatches,
+        )
+
+    def _about_reports(self) -> Iterator[Family]:
+        results = {"written": self.written, "failed": self.not_written}
+        yield counters(
+            AgentMetric.REPORTS, "Attempts to write the NodeMemoryReport, by result.", "result", results
+        )
+        yield gauge(AgentMetric.REPORT_SIZE, "Size of the last report's status.", self.report_size_bytes)
+        yield gauge(
             AgentMetric.OMITTED_DOMAINS,
-            "gauge",
             "OOM domains that the last report's size bound left out.",
-            [("", self.omitted_domains)],
+            self.omitted_domains,
         )
-        yield AgentMetric.LAST_REPORT, "gauge", "When the last report was written.", [("", self.written_at)]
-        yield from _process()
+        yield gauge(AgentMetric.LAST_REPORT, "When the last report was written.", self.written_at)
 
 
-def _process() -> Iterator[tuple[str, str, str, list[Line]]]:
+def _about_this_process() -> Iterator[Family]:
     """What Prometheus' own clients expose of every process, under the names they use."""
     used = resource.getrusage(resource.RUSAGE_SELF)
-    yield (
-        "process_cpu_seconds_total",
-        "counter",
-        "User and system CPU time spent.",
-        [("", used.ru_utime + used.ru_stime)],
-    )
+    spent = used.ru_utime + used.ru_stime
+    yield counter("process_cpu_seconds_total", "User and system CPU time spent.", spent)
     resident = int(Path("/proc/self/statm").read_bytes().split()[1]) * resource.getpagesize()
-    yield "process_resident_memory_bytes", "gauge", "Resident memory.", [("", resident)]
-
-
-def _family(name: str, kind: str, text: str, lines: list[Line]) -> Iterator[str]:
-    yield f"# HELP {name} {text}"
-    yield f"# TYPE {name} {kind}"
-    for suffix, value in lines:
-        yield f"{name}{suffix} {_number(value)}"
-
-
-def _number(value: float) -> str:
-    return str(int(value)) if float(value).is_integer() else repr(float(value))
+    yield gauge("process_resident_memory_bytes", "Resident memory.", resident)
