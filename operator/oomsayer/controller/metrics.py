@@ -1,6 +1,6 @@
 """What the operator tells Prometheus. Series by node and by risk level: never by pod, which has no bound."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -23,6 +23,9 @@ from oomsayer.controller.scorecard import OUTCOME_COUNTS, REASON_COUNTS
 
 # One more series for each, which nobody asks for.
 disable_created_metrics()  # type: ignore[no-untyped-call]
+
+Values = Mapping[tuple[str, ...], float]
+"""The samples of a family, by the values of its labels."""
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 30)
 
@@ -154,73 +157,93 @@ class _Now(Collector):
         yield GaugeMetricFamily(
             OperatorMetric.QUEUE_LENGTH.value, "Nodes and policies to be looked at.", sources.queue_length
         )
-        failures = CounterMetricFamily(
-            OperatorMetric.API_FAILURES.removesuffix("_total"),
+        yield _counter(
+            OperatorMetric.API_FAILURES,
             "Requests to the API server that failed, by method and HTTP status; 0 is no answer.",
-            labels=["method", "code"],
+            ("method", "code"),
+            {(method, str(code)): count for (method, code), count in sources.api_failures.items()},
         )
-        for (method, code), count in sources.api_failures.items():
-            failures.add_metric([method, str(code)], count)
-        yield failures
         yield from _forecasts(sources.nodes)
 
 
-def _forecasts(nodes: dict[str, NodeView]) -> Iterator[Metric]:
-    headroom = GaugeMetricFamily(
-        OperatorMetric.HEADROOM.value,
+def _forecasts(nodes: Mapping[str, NodeView]) -> Iterator[Metric]:
+    yield _gauge(
+        OperatorMetric.HEADROOM,
         "Bytes until the OOM of the node itself, and of its closest domain.",
-        labels=["node", "domain"],
+        ("node", "domain"),
+        {(n, domain): value for n, seen in nodes.items() for domain, value in seen.headroom.items()},
     )
-    margin = GaugeMetricFamily(
-        OperatorMetric.MARGIN.value,
-        "Bytes between victim and runner-up, of the same two domains.",
-        labels=["node", "domain"],
-    )
-    oom_time = GaugeMetricFamily(
-        OperatorMetric.OOM_TIME.value,
+    yield _gauge(
+        OperatorMetric.OOM_TIME,
         "When the OOM of the same two domains comes at the present growth, where that is sure.",
-        labels=["node", "domain", "bound"],
+        ("node", "domain", "bound"),
+        {(n, *where): moment for n, seen in nodes.items() for where, moment in seen.oom_time.items()},
     )
-    victim = InfoMetricFamily(
+    yield _gauge(
+        OperatorMetric.MARGIN,
+        "Bytes between victim and runner-up, of the same two domains.",
+        ("node", "domain"),
+        {(n, domain): value for n, seen in nodes.items() for domain, value in seen.margin.items()},
+    )
+    yield _victims(nodes)
+    yield _gauge(
+        OperatorMetric.SAMPLE_TIME,
+        "When the node was sampled, by its clock.",
+        ("node",),
+        {(n,): seen.sampled_at for n, seen in nodes.items() if seen.sampled_at is not None},
+    )
+    yield _gauge(
+        OperatorMetric.RISKS,
+        "Risks that have begun and not ended.",
+        ("node", "level"),
+        {(n, level): count for n, seen in nodes.items() for level, count in seen.risks.items()},
+    )
+    yield from _scorecards(nodes)
+
+
+def _scorecards(nodes: Mapping[str, NodeView]) -> Iterator[Metric]:
+    yield _counter(
+        OperatorMetric.KILLS,
+        "Kills of the OOM killer, by what came of the forecast that stood.",
+        ("node", "outcome"),
+        {(n, outcome): count for n, seen in nodes.items() for outcome, count in seen.kills.items()},
+    )
+    yield _counter(
+        OperatorMetric.MISSES,
+        "Forecasts that missed.",
+        ("node", "reason"),
+        {(n, reason): count for n, seen in nodes.items() for reason, count in seen.misses.items()},
+    )
+    yield _counter(
+        OperatorMetric.WARNED,
+        "Kills of the OOM killer that a warning had preceded.",
+        ("node",),
+        {(n,): seen.warned for n, seen in nodes.items()},
+    )
+
+
+def _victims(nodes: Mapping[str, NodeView]) -> Metric:
+    family = InfoMetricFamily(
         OperatorMetric.VICTIM.removesuffix("_info"), "Who is killed in the closest domain.", labels=["node"]
     )
-    sampled = GaugeMetricFamily(
-        OperatorMetric.SAMPLE_TIME.value, "When the node was sampled, by its clock.", labels=["node"]
-    )
-    risks = GaugeMetricFamily(
-        OperatorMetric.RISKS.value, "Risks that have begun and not ended.", labels=["node", "level"]
-    )
-    kills = CounterMetricFamily(
-        OperatorMetric.KILLS.removesuffix("_total"),
-        "Kills of the OOM killer, by what came of the forecast that stood.",
-        labels=["node", "outcome"],
-    )
-    misses = CounterMetricFamily(
-        OperatorMetric.MISSES.removesuffix("_total"), "Forecasts that missed.", labels=["node", "reason"]
-    )
-    warned = CounterMetricFamily(
-        OperatorMetric.WARNED.removesuffix("_total"),
-        "Kills of the OOM killer that a warning had preceded.",
-        labels=["node"],
-    )
     for name, seen in nodes.items():
-        for outcome, count in seen.kills.items():
-            kills.add_metric([name, outcome], count)
-        for reason, count in seen.misses.items():
-            misses.add_metric([name, reason], count)
-        warned.add_metric([name], seen.warned)
-        for family, values in ((headroom, seen.headroom), (margin, seen.margin)):
-            for domain, value in values.items():
-                family.add_metric([name, domain], value)
-        for (domain, bound), moment in seen.oom_time.items():
-            oom_time.add_metric([name, domain, bound], moment)
         if seen.victim:
-            victim.add_metric([name], seen.victim)
-        if seen.sampled_at is not None:
-            sampled.add_metric([name], seen.sampled_at)
-        for level, count in seen.risks.items():
-            risks.add_metric([name, level], count)
-    yield from (headroom, oom_time, margin, victim, sampled, risks, kills, misses, warned)
+            family.add_metric([name], seen.victim)
+    return family
+
+
+def _gauge(name: str, text: str, labels: Sequence[str], values: Values) -> Metric:
+    family = GaugeMetricFamily(name, text, labels=labels)
+    for labelled, value in values.items():
+        family.add_metric(labelled, value)
+    return family
+
+
+def _counter(name: str, text: str, labels: Sequence[str], values: Values) -> Metric:
+    family = CounterMetricFamily(name.removesuffix("_total"), text, labels=labels)
+    for labelled, value in values.items():
+        family.add_metric(labelled, value)
+    return family
 
 
 def _victim(line: NextVictim) -> dict[str, str]:
