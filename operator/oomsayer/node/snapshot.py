@@ -3,13 +3,13 @@
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
 from oomsayer.kernel.badness import oom_score
-from oomsayer.kernel.era import Detection, detect
+from oomsayer.kernel.era import Detection, Era, detect
 from oomsayer.kernel.nodelist import Nodes
 from oomsayer.kernel.observed import OomCounts
 from oomsayer.kernel.snapshot import OOM_SCORE_ADJ_MIN, Memory, MemoryNode, Snapshot, Task, Unkillable
@@ -17,7 +17,7 @@ from oomsayer.node import cpustat, kcmp, meminfo, pidstat, pressure, swaps, sysc
 from oomsayer.node.dying import Dying
 from oomsayer.node.files import keyed, number, read_if_there, read_record
 from oomsayer.node.namespace import same_pids
-from oomsayer.node.placement import MemcgReader, Place
+from oomsayer.node.placement import MemcgReader, Place, Placement
 from oomsayer.node.processes import REFRESH, Process, ProcessTable, Unreadable, keep_open_default, pids
 from oomsayer.node.reapers import reapers
 from oomsayer.node.sharing import Sharing
@@ -118,30 +118,13 @@ class Scanner:
         self._samples += 1
         memory = self._memory()
         detection = self._detection or self._detect(memory)
-        swap_in_use = memory.swap_free_bytes < memory.swap_total_bytes
-        processes, unreadable = self._processes.read(
-            detection.era, swap_in_use=swap_in_use, mems=bool(memory.nodes)
-        )
-        processes.sort(key=lambda process: (process.stat.start_time, process.pid))
+        processes, unreadable = self._read_processes(detection.era, memory)
         # The tree comes after the processes, so that the cgroup of each is in it unless it is gone again.
         placement = self._memcgs.read(swap=memory.swap_total_bytes > 0)
         shared, assumed = self._sharing.sharers(processes, anew=self._samples % REFRESH == 0)
         initial = self._initial_pid_namespace()
-        dying = [p for p in processes if p.stat.dying or p.status.sigkill_pending]
-        in_flight, outlasted = self._dying.sort(dying, self.oom_kills() if dying else None, time.monotonic())
-        ends_with = reapers(processes, lambda process: placement.of(process).memcg)
-        tasks = [
-            self._task(
-                process,
-                placement.of(process),
-                shared.get(process.pid, 0),
-                ends_with.get(process.pid, 0),
-                init=initial,
-                in_flight=process.pid in in_flight,
-            )
-            for process in processes
-        ]
-        self._forget_tasks(tasks)
+        in_flight, outlasted = self._dying_of(processes)
+        tasks = self._tasks_of(processes, placement, shared, in_flight, init=initial)
         killers = _killers(tasks)
         gaps = (
             *detection.doubts,
@@ -201,6 +184,51 @@ class Scanner:
         """Whether kthreadd is there, pid 2 of the initial PID namespace alone."""
         stat = pidstat.parse(read_if_there(f"{_KTHREADD}/stat", self._proc) or b"")
         return stat is not None and stat.kernel_thread and stat.parent == 0
+
+    def _read_processes(self, era: Era, memory: Memory) -> tuple[list[Process], Unreadable]:
+        """The processes in the order of their creation, and what could not be read of them."""
+        swap_in_use = memory.swap_free_bytes < memory.swap_total_bytes
+        processes, unreadable = self._processes.read(era, swap_in_use=swap_in_use, mems=bool(memory.nodes))
+        processes.sort(key=lambda process: (process.stat.start_time, process.pid))
+        return processes, unreadable
+
+    def _dying_of(self, processes: Iterable[Process]) -> tuple[frozenset[int], frozenset[int]]:
+        """Pids of processes that are dying: the victims in flight, and those that have outlasted that."""
+        dying = [p for p in processes if p.stat.dying or p.status.sigkill_pending]
+        return self._dying.sort(dying, self.oom_kills() if dying else None, time.monotonic())
+
+    def _tasks_of(
+        self,
+        processes: Sequence[Process],
+        placement: Placement,
+        shared: Mapping[int, int],
+        in_flight: Container[int],
+        *,
+        init: bool,
+    ) -> list[Task]:
+        """The processes as tasks, in the same order.
+
+        Args:
+            processes: all of them.
+            placement: where each is.
+            shared: which memory a process shares with others, by pid.
+            in_flight: pids of the victims that are dying.
+            init: whether pid 1 is the machine's init.
+        """
+        ends_with = reapers(processes, lambda process: placement.of(process).memcg)
+        tasks = [
+            self._task(
+                process,
+                placement.of(process),
+                shared.get(process.pid, 0),
+                ends_with.get(process.pid, 0),
+                init=init,
+                in_flight=process.pid in in_flight,
+            )
+            for process in processes
+        ]
+        self._forget_tasks(tasks)
+        return tasks
 
     def _task(
         self, process: Process, place: Place, mm: int, reaper: int, *, init: bool, in_flight: bool
