@@ -36,7 +36,7 @@ FIRST_VICTIMS = 16
 
 
 class Confidence(StrEnum):
-    """How far a verdict can be relied on; its assumptions say why."""
+    """How far a verdict can be relied on, from the firmest to none; its assumptions say why."""
 
     HIGH = "high"
     """The margin is beyond what the counters can distinguish."""
@@ -309,6 +309,17 @@ def presumed_outcome(domain: Domain, hierarchy: Hierarchy, *, candidates: bool) 
     return refused or out_of_memory(_PRESUMED[domain.kind], snapshot.sysctls, scan)
 
 
+class _Doubt(NamedTuple):
+    """Why a verdict may not come true, and the confidence that is left at best."""
+
+    left: Confidence
+    reason: str
+
+
+_BY_DOUBT = tuple(Confidence)
+"""From the firmest on, as they are declared: of several doubts the gravest counts."""
+
+
 def _confidence(
     domain: Domain,
     outcome: Outcome,
@@ -318,43 +329,60 @@ def _confidence(
 ) -> tuple[Confidence, tuple[str, ...]]:
     """How far to rely on a verdict, and on what it rests; `leading`: who is chosen, and the runner-up."""
     snapshot = hierarchy.snapshot
+    presumed = _presumed(domain, snapshot) if snapshot.memory.nodes or snapshot.cpusets else ()
+    doubts = list(_doubts(domain, outcome, order, leading, hierarchy))
+    if not doubts:
+        return Confidence.HIGH, (*snapshot.gaps, *presumed)
+    gravest = max((doubt.left for doubt in doubts), key=_BY_DOUBT.index)
+    return gravest, (*snapshot.gaps, *presumed, *(doubt.reason for doubt in doubts))
+
+
+def _doubts(
+    domain: Domain,
+    outcome: Outcome,
+    order: Sequence[Kill],
+    leading: tuple[Candidate | None, Candidate | None],
+    hierarchy: Hierarchy,
+) -> Iterator[_Doubt]:
+    snapshot = hierarchy.snapshot
     first, runner_up = leading
-    reasons = list(snapshot.gaps)
-    if snapshot.memory.nodes or snapshot.cpusets:
-        reasons += _presumed(domain, snapshot)
-    confidence = Confidence.HIGH
     if first is not None and runner_up is not None:
         margin = first.points - runner_up.points
         hidden = precision(domain, snapshot, first.task, runner_up.task)
         if margin <= hidden:
-            confidence = Confidence.LOW
-            reasons.append(_too_close(order[0], runner_up, margin, hidden))
+            yield _Doubt(Confidence.LOW, _too_close(order[0], runner_up, margin, hidden))
     if first is not None and first.task is not order[0].task:
-        reasons.append(
+        yield _Doubt(
+            Confidence.HIGH,
             f"{first.task.comm} (pid {first.task.pid}) has the most badness: "
-            "up to 5.0 a child dies in its place"
+            "up to 5.0 a child dies in its place",
         )
     if outcome is Outcome.CURRENT:
-        confidence = Confidence.LOW
-        reasons.append(outcome.value)
+        yield _Doubt(Confidence.LOW, outcome.value)
     if domain.kind is not DomainKind.MEMCG and not snapshot.initial_pid_namespace:
-        confidence = Confidence.PARTIAL
-        reasons.append(
-            "nested node: it shares the machine's memory with processes that are not seen from here"
+        yield _Doubt(
+            Confidence.PARTIAL,
+            "nested node: it shares the machine's memory with processes that are not seen from here",
         )
+    if outcome is Outcome.ABORTED or not order:
+        yield from _why_nobody_is_chosen(domain, outcome, hierarchy)
+
+
+def _why_nobody_is_chosen(domain: Domain, outcome: Outcome, hierarchy: Hierarchy) -> Iterator[_Doubt]:
     dying = hierarchy.dying(domain) if outcome is Outcome.ABORTED else None
     if dying is not None:
-        confidence = Confidence.BLOCKED
-        reasons.append(f"pid {dying.pid} ({dying.comm}) is dying: nobody else is chosen until it is gone")
-    elif not order:
-        confidence = Confidence.NONE
-        reasons.append(outcome.value)
-        if outcome is Outcome.NOBODY and _fault_leads_on(snapshot):
-            reasons.append(
-                "before 5.16, and the stable releases that have its fix, a page fault that fails here "
-                "may go on to an OOM of the whole node"
-            )
-    return confidence, tuple(reasons)
+        yield _Doubt(
+            Confidence.BLOCKED,
+            f"pid {dying.pid} ({dying.comm}) is dying: nobody else is chosen until it is gone",
+        )
+        return
+    yield _Doubt(Confidence.NONE, outcome.value)
+    if outcome is Outcome.NOBODY and _fault_leads_on(hierarchy.snapshot):
+        yield _Doubt(
+            Confidence.NONE,
+            "before 5.16, and the stable releases that have its fix, a page fault that fails here "
+            "may go on to an OOM of the whole node",
+        )
 
 
 def _too_close(first: Kill, runner_up: Candidate, margin: int, hidden: int) -> str:
