@@ -154,7 +154,6 @@ class _Generator:
     def __init__(self, random: Random) -> None:
         self._random = random
         self._files: dict[str, dict[str, str]] = {}
-        self._limits: dict[str, int] = {}
         self._leaves: list[_Leaf] = []
         self._nearby = self._chance(0.6)  # in most scenarios all adj are near each other
         self._systemd = self._chance(0.5)

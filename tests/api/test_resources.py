@@ -11,7 +11,6 @@ from tests.api.server import ROOT, Installation, Json
 
 from oomsayer.api.crd import RESOURCES, Resource
 
-KINDS = {resource.kind: resource for resource in RESOURCES}
 TERMINAL = 120
 
 every_kind = pytest.mark.parametrize("resource", RESOURCES, ids=lambda resource: resource.kind)

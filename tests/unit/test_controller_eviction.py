@@ -115,7 +115,6 @@ def test_a_report_without_working_sets_foretells_no_eviction() -> None:
 
 KUBELET = "the kubelet would evict pod shop/batch-0"
 KERNEL = "the kernel would kill batch (pid 300, pod shop/batch-0)"
-CALM = "memory is not growing"
 FASTER = "memory grows faster than 53Mi a second"
 TOO_LATE = "the OOM comes before its threshold of 400Mi is met"
 
