@@ -1,6 +1,7 @@
 """One pod and its node, as the newest report and the API have them."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from oomsayer.cli.cluster import Cluster, ClusterError
 from oomsayer.controller import eviction as evictions
@@ -12,7 +13,7 @@ from oomsayer.forecast.prospect import prospects
 from oomsayer.forecast.whatif import Change, Subject, changed
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Scene:
     """A pod on its node, now or changed.
 
@@ -28,9 +29,9 @@ class Scene:
     names: Names
     subject: Subject
 
-    @property
+    @cached_property
     def outlooks(self) -> list[Outlook]:
-        """Every domain's verdict, the node's first."""
+        """Every domain's verdict, the node's first; worked out once."""
         snapshot, judged = self.report.snapshot, judge(self.report.snapshot)
         rooms = {verdict.domain.path: room for verdict, room in judged}
         coming = prospects(snapshot, rooms, self.report.watched)
