@@ -2,7 +2,10 @@
 
 from typing import Any
 
-from oomsayer.cli.scorecard import scorecards, table
+import pytest
+
+from oomsayer.cli.cluster import ClusterError
+from oomsayer.cli.scorecard import scorecards, table, understood
 
 HIT = {
     "id": "a", "at": "2026-11-26T22:14:03.5Z", "source": "Counters", "pid": 5123, "comm": "worker-a",
@@ -27,7 +30,7 @@ def test_a_line_a_node_then_the_kills_newest_first() -> None:
         {"metadata": {"name": "node1"}},
     ]
 
-    assert table(scorecards(forecasts)) == (
+    assert table(understood(scorecards(forecasts))) == (
         "NODE   RIGHT  KILLS  HITS  KILL-SET  MISSES  UNFORESEEN  UNKNOWN  WARNED  SINCE\n"
         "node1      -      0     0         0       0           0        0       0  -\n"
         "node2    1/2      2     1         0       1           0        0       1  2026-11-26\n"
@@ -42,3 +45,10 @@ def test_a_line_a_node_then_the_kills_newest_first() -> None:
         "\n"
         "? is a process that the counters alone do not tell; the kernel's log would (agent.kernelLog).\n"
     )
+
+
+def test_an_outcome_of_a_newer_operator_is_not_guessed_at() -> None:
+    card = CARD | {"last": [HIT | {"outcome": "NearMiss"}]}
+
+    with pytest.raises(ClusterError, match="the scorecard of node1 is not understood: is the operator newer"):
+        understood({"node1": card})

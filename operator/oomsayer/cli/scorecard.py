@@ -2,18 +2,25 @@
 
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
+from pydantic import ValidationError
+
+from oomsayer.api.forecast import ForecastVictim, Scorecard, ScoredKill
 from oomsayer.api.quantity import binary
 from oomsayer.cli import cluster
+from oomsayer.cli.cluster import ClusterError
 from oomsayer.cli.columns import aligned
 from oomsayer.cli.output import data
 from oomsayer.cli.text import harmless, shortened
+from oomsayer.controller.scorecard import right
+from oomsayer.forecast.match import MissReason, Outcome
 
 Json = dict[str, Any]
 
-_COUNTS = ("kills", "hits", "killSetHits", "misses", "unforeseen", "unknown", "warned")
+_COUNTS = ("kills", "hits", "kill_set_hits", "misses", "unforeseen", "unknown", "warned")
 _HEADER = ("NODE", "RIGHT", "KILLS", "HITS", "KILL-SET", "MISSES", "UNFORESEEN", "UNKNOWN", "WARNED", "SINCE")
 _RIGHT_ALIGNED = frozenset(_HEADER[1:9])
 _KILLS_HEADER = ("WHEN", "NODE", "KILLED", "CONTAINER", "RAN OUT", "HELD", "OUTCOME", "FORETOLD")
@@ -21,17 +28,17 @@ _NONE = "-"
 _KILLS_SHOWN = 20
 _NAME_COLUMNS = 44
 _OUTCOMES = {
-    "Hit": "hit",
-    "KillSetHit": "kill-set hit",
-    "Miss": "miss",
-    "Unforeseen": "unforeseen",
-    "Unknown": "unknown",
+    Outcome.HIT: "hit",
+    Outcome.KILL_SET_HIT: "kill-set hit",
+    Outcome.MISS: "miss",
+    Outcome.UNFORESEEN: "unforeseen",
+    Outcome.UNKNOWN: "unknown",
 }
 _REASONS = {
-    "NotSampledInTime": "not sampled in time",
-    "MarginBelowPrecision": "margin below precision",
-    "UnknownDomain": "unknown domain",
-    "Unexplained": "unexplained",
+    MissReason.NOT_SAMPLED_IN_TIME: "not sampled in time",
+    MissReason.MARGIN_BELOW_PRECISION: "margin below precision",
+    MissReason.UNKNOWN_DOMAIN: "unknown domain",
+    MissReason.UNEXPLAINED: "unexplained",
 }
 
 
@@ -44,17 +51,14 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Print the scorecards; the exit status."""
     try:
-        forecasts = cluster.Cluster(args).forecasts()
-    except cluster.ClusterError as error:
+        cards = scorecards(cluster.Cluster(args).forecasts())
+        if args.node is not None:
+            cards = _only(args.node, cards)
+        answer = table(understood(cards)) if args.output == "table" else data(cards, args.output)
+    except ClusterError as error:
         print(f"oomsayer scorecard: {error}", file=sys.stderr)
         return 1
-    cards = scorecards(forecasts)
-    if args.node is not None:
-        if args.node not in cards:
-            print(f"oomsayer scorecard: no forecast of a node {args.node}", file=sys.stderr)
-            return 1
-        cards = {args.node: cards[args.node]}
-    print(table(cards) if args.output == "table" else data(cards, args.output), end="")
+    print(answer, end="")
     return 0
 
 
@@ -66,75 +70,94 @@ def scorecards(forecasts: Sequence[Json]) -> dict[str, Json]:
     }
 
 
-def table(cards: dict[str, Json]) -> str:
+def _only(node: str, cards: Mapping[str, Json]) -> dict[str, Json]:
+    if node not in cards:
+        raise ClusterError(f"no forecast of a node {node}")
+    return {node: cards[node]}
+
+
+def understood(cards: Mapping[str, Json]) -> dict[str, Scorecard | None]:
+    """The same as models, None where nothing was counted yet.
+
+    Raises:
+        ClusterError: one does not validate.
+    """
+    found: dict[str, Scorecard | None] = {}
+    for node, card in cards.items():
+        try:
+            found[node] = Scorecard.model_validate(card) if card else None
+        except ValidationError as error:
+            raise ClusterError(
+                f"the scorecard of {node} is not understood: is the operator newer?"
+            ) from error
+    return found
+
+
+def table(cards: Mapping[str, Scorecard | None]) -> str:
     """Scorecards for people: a line a node and one for all, then the last kills, newest first."""
+    counted = {node: card for node, card in cards.items() if card is not None}
     rows = [_HEADER, *(_row(node, card) for node, card in cards.items())]
     if len(cards) > 1:
-        rows.append(_row("all", _sum(cards.values())))
+        rows.append(_total(counted.values()))
+    kills = [(node, kill) for node, card in counted.items() for kill in card.last]
+    kills.sort(key=lambda entry: entry[1].at, reverse=True)
     lines = list(aligned(rows, _RIGHT_ALIGNED))
-    kills = [(str(kill["at"]), node, kill) for node, card in cards.items() for kill in card.get("last", ())]
     if kills:
-        kills.sort(key=lambda entry: entry[0], reverse=True)
-        shown = kills[:_KILLS_SHOWN]
-        lines += ["", *aligned([_KILLS_HEADER, *(_kill(node, kill) for _, node, kill in shown)], {"HELD"})]
+        shown = [_kill(node, kill) for node, kill in kills[:_KILLS_SHOWN]]
+        lines += ["", *aligned([_KILLS_HEADER, *shown], {"HELD"})]
     if len(kills) > _KILLS_SHOWN:
         lines.append(f"and {len(kills) - _KILLS_SHOWN} more: give a NODE for its own")
-    return "\n".join([*lines, *_notes(cards)]) + "\n"
+    return "\n".join([*lines, *_notes(kill for _, kill in kills)]) + "\n"
 
 
-def _row(node: str, card: Json) -> tuple[str, ...]:
+def _row(node: str, card: Scorecard | None) -> tuple[str, ...]:
+    if card is None:
+        return (node, _NONE, *("0" for _ in _COUNTS), _NONE)
+    counts = (str(getattr(card, name)) for name in _COUNTS)
+    return (node, card.right or _NONE, *counts, f"{card.since.astimezone(UTC):%Y-%m-%d}")
+
+
+def _total(cards: Collection[Scorecard]) -> tuple[str, ...]:
+    total = {name: sum(getattr(card, name) for card in cards) for name in _COUNTS}
+    ratio = right(total["hits"], total["kill_set_hits"], total["misses"])
+    return ("all", ratio or _NONE, *map(str, total.values()), _NONE)
+
+
+def _kill(node: str, kill: ScoredKill) -> tuple[str, ...]:
+    place = "/".join(part for part in (kill.pod, kill.container) if part)
+    outcome = _OUTCOMES[kill.outcome]
+    if kill.reason is not None:
+        outcome += f": {_REASONS[kill.reason]}"
     return (
-        node,
-        str(card.get("right") or _NONE),
-        *(str(card.get(name, 0)) for name in _COUNTS),
-        _moment(str(card.get("since", "")))[:10] or _NONE,
-    )
-
-
-def _sum(cards: Any) -> Json:  # noqa: ANN401 - a view of dicts
-    total: Json = {name: sum(card.get(name, 0) for card in cards) for name in _COUNTS}
-    right = total["hits"] + total["killSetHits"]
-    scored = right + total["misses"]
-    return {**total, "right": f"{right}/{scored}" if scored else ""}
-
-
-def _kill(node: str, kill: Json) -> tuple[str, ...]:
-    place = "/".join(part for part in (kill.get("pod", ""), kill.get("container", "")) if part)
-    outcome = _OUTCOMES.get(kill["outcome"], str(kill["outcome"]))
-    if kill.get("reason"):
-        outcome += f": {_REASONS.get(kill['reason'], kill['reason'])}"
-    foretold = kill.get("foretold")
-    return (
-        _moment(str(kill["at"])),
+        _moment(kill.at),
         node,
         _who(kill),
-        shortened(harmless(place or str(kill.get("cgroup", _NONE))), _NAME_COLUMNS),
+        shortened(harmless(place or kill.cgroup or _NONE), _NAME_COLUMNS),
         shortened(harmless(_domain(kill, place)), _NAME_COLUMNS),
-        binary(kill["rssBytes"]) if kill.get("rssBytes") is not None else _NONE,
+        _NONE if kill.rss_bytes is None else binary(kill.rss_bytes),
         outcome,
-        _who(foretold) if foretold else _NONE,
+        _NONE if kill.foretold is None else _who(kill.foretold),
     )
 
 
-def _domain(kill: Json, place: str) -> str:
+def _domain(kill: ScoredKill, place: str) -> str:
     """What ran out, in one word where it is the victim's own."""
-    name = str(kill.get("domainName") or kill.get("domain") or _NONE)
+    name = kill.domain_name or kill.domain or _NONE
     kind, _, rest = name.partition(" ")
     return kind if rest and place.startswith(rest) else name
 
 
-def _who(process: Json) -> str:
-    if process.get("pid") is None:
-        return f"{harmless(str(process.get('comm', '')))} (?)".strip() if process.get("comm") else "?"
-    return f"{harmless(str(process.get('comm', '')))} ({process['pid']})"
+def _who(process: ScoredKill | ForecastVictim) -> str:
+    if process.pid is not None:
+        return f"{harmless(process.comm)} ({process.pid})"
+    return f"{harmless(process.comm)} (?)" if process.comm else "?"
 
 
-def _moment(text: str) -> str:
-    """2026-11-26T22:14:03.512Z without its fraction, for people."""
-    return text[:19].replace("T", " ")
+def _moment(at: datetime) -> str:
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
 
 
-def _notes(cards: dict[str, Json]) -> Iterator[str]:
-    if any(kill.get("pid") is None for card in cards.values() for kill in card.get("last", ())):
+def _notes(kills: Iterable[ScoredKill]) -> Iterator[str]:
+    if any(kill.pid is None for kill in kills):
         yield ""
         yield "? is a process that the counters alone do not tell; the kernel's log would (agent.kernelLog)."

@@ -125,16 +125,21 @@ def score(
         counts[OUTCOME_COUNTS[kill.outcome]] += 1
         if kill.reason is not None:
             reasons[REASON_COUNTS[kill.reason]] += 1
-    right = counts["hits"] + counts["kill_set_hits"]
-    scored = right + counts["misses"]
     return card.model_copy(
         update={
             **counts,
-            "right": f"{right}/{scored}" if scored else "",
+            "right": right(counts["hits"], counts["kill_set_hits"], counts["misses"]),
             "miss_reasons": card.miss_reasons.model_copy(update=reasons),
             "last": tuple(sorted((*known, *fresh), key=lambda kill: kill.at))[-MAX_LAST_KILLS:],
         }
     )
+
+
+def right(hits: int, kill_set_hits: int, misses: int) -> str:
+    """Hits of both kinds per scored kill, for people: "3/4"; empty where none was scored."""
+    foretold = hits + kill_set_hits
+    scored = foretold + misses
+    return f"{foretold}/{scored}" if scored else ""
 
 
 def past_risks(before: Iterable[PastRisk], ended: Iterable[Risk], now: datetime) -> tuple[PastRisk, ...]:
