@@ -21,8 +21,11 @@ def is_free(address: str, port: int) -> bool:
 
 def pick(preferred: int, address: str = "127.0.0.1") -> int:
     """The preferred port, or any free one where that is taken."""
-    if is_free(address, preferred):
-        return preferred
+    return preferred if is_free(address, preferred) else any_free(address)
+
+
+def any_free(address: str = "127.0.0.1") -> int:
+    """A port that nobody listens on."""
     with socket.socket() as probe:
         probe.bind((address, 0))
         return int(probe.getsockname()[1])

@@ -13,10 +13,12 @@ from pathlib import Path
 
 import pytest
 from lab.native.pki import Authority
+from lab.ports import any_free
 from lab.prometheus import Prometheus
 from tests.api.prometheus import remember
+from tests.api.running_operator import Operator
 from tests.api.server import ApiServer, Installation, eventually
-from tests.api.test_controller import MI, Container, Operator, Process, Shop, free_port, node_status
+from tests.api.shop import MI, Container, Process, Shop, node_status
 
 from oomsayer.controller import history
 from oomsayer.controller.history import PrometheusHistory
@@ -51,7 +53,7 @@ def used(path: str, metric: str = "working_set_bytes", instance: str = "n1") -> 
 
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    server = Prometheus(tmp_path_factory.mktemp("prometheus"), free_port())
+    server = Prometheus(tmp_path_factory.mktemp("prometheus"), any_free())
     remember(
         server,
         {
@@ -105,7 +107,7 @@ def test_a_sawtooth_that_the_agent_took_for_a_leak(prometheus: Prometheus) -> No
 def test_a_certificate_of_an_authority_of_ones_own(tmp_path: Path) -> None:
     authority = Authority(tmp_path / "pki")
     authority.create()
-    server = Prometheus(tmp_path / "prometheus", free_port(), authority)
+    server = Prometheus(tmp_path / "prometheus", any_free(), authority)
     server.directory.mkdir()
     remember(server, {used(NEW): last(100, tooth)})
     server.start()
@@ -237,7 +239,7 @@ def test_a_prometheus_that_is_away_or_overloaded_is_left_alone_for_a_while() -> 
     assert len(asked) == 1
     assert trouble is not None
     assert "503" in trouble
-    _, trouble = extended(f"http://127.0.0.1:{free_port()}", (NEW,))
+    _, trouble = extended(f"http://127.0.0.1:{any_free()}", (NEW,))
     assert trouble is not None
     assert trouble.endswith("cannot be reached ([Errno 111] Connection refused)")
 
@@ -267,7 +269,7 @@ def test_forecasts_use_what_prometheus_remembers_and_go_on_without_it(
     memcgs[-1]["growth"] = {"low": 900_000, "middle": 1_000_000, "high": 1_100_000, "seconds": 120}
     scope = f"cri-containerd-{redis.id}.scope"
     pod = f"/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{shop.uid.replace('-', '_')}.slice"
-    memory = Prometheus(tmp_path, free_port())
+    memory = Prometheus(tmp_path, any_free())
     remember(memory, {used(f"{pod}/{scope}"): last(100, lambda at: tooth(at) / 2)})
     memory.start()
     operator = Operator(

@@ -7,10 +7,12 @@ from functools import partial
 from pathlib import Path
 
 import yaml
+from lab.ports import any_free
 from lab.prometheus import Prometheus
+from tests.api.running_agent import Node
+from tests.api.running_operator import Operator
 from tests.api.server import CHART, ApiServer, Installation, eventually
-from tests.api.test_agent import Node
-from tests.api.test_controller import Operator, Shop, free_port, killed
+from tests.api.shop import Shop, killed
 
 RULES = CHART / "files" / "rules.yaml"
 
@@ -19,7 +21,7 @@ RULES = CHART / "files" / "rules.yaml"
 def scraping(directory: Path, *ports: int) -> Iterator[Prometheus]:
     """A Prometheus with the chart's rules that scrapes this machine's ports every second."""
     directory.mkdir()
-    server = Prometheus(directory, free_port())
+    server = Prometheus(directory, any_free())
     targets = [f"127.0.0.1:{port}" for port in ports]
     server.start([{"job_name": "oomsayer", "static_configs": [{"targets": targets}]}], [RULES])
     try:

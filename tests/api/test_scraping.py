@@ -9,9 +9,9 @@ from pathlib import Path
 
 from lab.native.join import Place
 from lab.native.scraping import scrape_configs, write_pods
+from lab.ports import any_free
 from lab.prometheus import Prometheus
 from tests.api.server import ApiServer, Json, eventually
-from tests.api.test_controller import free_port
 
 NAMESPACE = "scraped"
 
@@ -58,7 +58,7 @@ def proxy() -> Iterator[tuple[str, set[str]]]:
 
 def test_it_finds_kubelets_and_the_metrics_ports_of_pods(api_server: ApiServer, tmp_path: Path) -> None:
     make_pod(api_server)
-    server = Prometheus(tmp_path, free_port())
+    server = Prometheus(tmp_path, any_free())
     pods = tmp_path / f"{NAMESPACE}.json"
 
     def found() -> dict[str, Json]:
