@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from lab.provider import Provider
 from tests.cluster.installation import install, kubectl_of, load, session_cluster
-from tests.cluster.story import Kubectl
+from tests.cluster.story import Kubectl, Stage
 
 _NODES = 2
 # Tests drive nodes out of memory: never by default in a cluster that merely is at hand.
@@ -28,3 +28,11 @@ def installed(cluster: Provider, kubectl: Kubectl) -> None:
     """This checkout's image and chart, running on every node."""
     load(cluster)
     install(cluster, kubectl)
+
+
+@pytest.fixture
+def stage(cluster: Provider, kubectl: Kubectl, installed: None) -> Iterator[Stage]:  # noqa: ARG001 - it has to be there
+    """Where a story's pods are taken away when it ends."""
+    stage = Stage(cluster, kubectl)
+    yield stage
+    stage.clear(["--all", "-n", "default"])

@@ -39,12 +39,11 @@ SOURCES = Path(__file__).resolve().parents[2] / "operator"
 
 
 @pytest.fixture
-def stage(cluster: Provider, kubectl: Kubectl, installed: None) -> Iterator[Stage]:  # noqa: ARG001 - it has to be there
-    stage = Stage(cluster, kubectl)
+def stage(stage: Stage) -> Iterator[Stage]:
+    """Where whole nodes run out, they are dried before the next story."""
     yield stage
     for node in (EVICTING_NODE, PLAIN_NODE):
         stage.dry_node(node)
-    stage.clear(["--all", "-n", "default"])
 
 
 @pytest.fixture

@@ -3,11 +3,10 @@
 from collections.abc import Iterator
 
 import pytest
-from lab.provider import Provider
 from tests.cluster.container_stories import FLOODER, a_raised_oom_score_adj, several_processes_at_their_limit
+from tests.cluster.nodes import GROUP_NODE, SINGLE_NODE
 from tests.cluster.story import (
     FILL,
-    Kubectl,
     Stage,
     came_true,
     container,
@@ -17,19 +16,15 @@ from tests.cluster.story import (
     the_node,
 )
 
-GROUP_NODE, SINGLE_NODE = "node1", "node2"
-"""On node2 the kubelet has singleProcessOOMKill: true."""
-
 pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture
-def stage(cluster: Provider, kubectl: Kubectl, installed: None) -> Iterator[Stage]:  # noqa: ARG001 - it has to be there
-    stage = Stage(cluster, kubectl)
+def stage(stage: Stage) -> Iterator[Stage]:
+    """Where whole nodes run out, they are dried before the next story."""
     yield stage
     for node in (GROUP_NODE, SINGLE_NODE):
         stage.dry_node(node)
-    stage.clear(["--all", "-n", "default"])
 
 
 @pytest.mark.parametrize("node", [GROUP_NODE, SINGLE_NODE])

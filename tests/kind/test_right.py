@@ -6,9 +6,9 @@ All nodes share one kernel: one counter of kills, and one log, which has other p
 import pytest
 from lab.provider import Provider
 from tests.cluster.installation import with_values
+from tests.cluster.scorecards import card, give_the_sign, near_its_limit, scored, warned
 from tests.cluster.story import Json, Stage
-from tests.cluster.test_right import card, give_the_sign, near_its_limit, scored, warned
-from tests.kind.test_stories import GROUP_NODE, SINGLE_NODE
+from tests.kind.nodes import GROUP_NODE, SINGLE_NODE
 
 pytestmark = pytest.mark.timeout(1800)
 

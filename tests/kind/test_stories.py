@@ -22,11 +22,9 @@ from tests.cluster.story import (
     pod,
     the_node,
 )
+from tests.kind.nodes import GROUP_NODE, SINGLE_NODE
 
 pytestmark = pytest.mark.timeout(1800)
-
-GROUP_NODE, SINGLE_NODE = "oomsayer-worker", "oomsayer-worker2"
-"""On worker2 the kubelet has singleProcessOOMKill: true."""
 
 
 def test_from_helm_install_to_a_forecast_of_every_node(
