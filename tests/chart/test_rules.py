@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 from lab import prometheus
-from tests.chart.test_chart import one, refusal, render
+from tests.chart.rendered import one, refusal, render
 from tests.chart.values_table import CHART
 
 from oomsayer.api.vocabulary import AgentMetric, OperatorMetric
