@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.unit.controller_crowd import BATCH_ID, BATCH_UID, crowd
 from tests.unit.controller_node import REDIS_ID, UID, WEB_ID
-from tests.unit.test_controller_eviction import BATCH_ID, BATCH_UID, crowd
 
 from oomsayer.agent.report import status_of
 from oomsayer.cli import advise, whatif

@@ -8,9 +8,10 @@ from typing import Any, cast
 
 import pytest
 from tests.unit.controller_node import MI, NAMES, NOW, POD, REDIS, UID, node, seen
+from tests.unit.controller_objects import JUDGED, RISK
 
 from oomsayer.api.eviction import Eviction
-from oomsayer.api.forecast import OOMForecastStatus, Risk, Scorecard, ScoredKill
+from oomsayer.api.forecast import OOMForecastStatus, Scorecard, ScoredKill
 from oomsayer.api.policy import OOMPolicySpec
 from oomsayer.api.vocabulary import EventReason
 from oomsayer.controller.announce import Announcement, Announcer, announced, due
@@ -28,9 +29,6 @@ from oomsayer.kernel.observed import KillSource
 from oomsayer.kernel.snapshot import ROOT
 from oomsayer.kubelet.config import DEFAULTS
 
-NODE = node(redis=490)
-JUDGED = Judged(Report("n1", "u", NOW, NODE), NAMES, seen(NODE), Watched(), {}, NOW)
-RISK = Risk(pod="shop/cart-0", pod_uid=UID, container="redis", domain=REDIS, pid=101, comm="redis", since=NOW)
 KILL = ScoredKill(
     id="a-1",
     at=NOW - timedelta(seconds=SETTLED_SECONDS),

@@ -1,71 +1,30 @@
-"""What is said and announced of evictions: the controller's test node with a second pod beside the first."""
+"""What is said and announced of evictions."""
 
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from tests.unit.controller_node import (
-    CART,
-    KUBEPODS,
-    MI,
-    NAMES,
-    NOW,
-    POD,
-    REDIS,
-    UID,
-    WEB,
-    at,
-    leak,
-    node,
-    seen,
-    task,
-)
+from tests.unit.controller_crowd import BATCH, BATCH_MAIN, BATCH_UID, PODS, crowd, inverted
+from tests.unit.controller_node import KUBEPODS, MI, NOW, POD, REDIS, UID, WEB, at, leak, node, seen, task
 
-from oomsayer.api.eviction import Drift, Eviction
+from oomsayer.api.eviction import Eviction
 from oomsayer.api.forecast import Risk
 from oomsayer.api.vocabulary import EventReason
-from oomsayer.controller.advice import amount, for_risks, subject
-from oomsayer.controller.drift import drift
 from oomsayer.controller.events import Subject, eviction_event
 from oomsayer.controller.eviction import NodeSide, eviction, findings, growth_of, wanted
-from oomsayer.controller.names import Names, Pod
+from oomsayer.controller.names import Names
 from oomsayer.controller.policy import SILENT, Policies
 from oomsayer.controller.racenotes import why_evicted
 from oomsayer.forecast.growth import Growth
 from oomsayer.forecast.oomtime import OomTime, Trend
 from oomsayer.forecast.prospect import Watched
-from oomsayer.kernel.snapshot import ROOT, Memcg, Snapshot
-from oomsayer.kubelet.cgroups import Qos, owner
+from oomsayer.kernel.snapshot import Snapshot
+from oomsayer.kubelet.cgroups import owner
 from oomsayer.kubelet.config import DEFAULTS, KubeletConfig
-from oomsayer.kubelet.podspec import Container, PodSpec
 
 LATER = NOW + timedelta(minutes=7)
 RULES = Policies().for_node()
-BATCH_UID = "ffffffff-3b1f-4c7a-9e8d-112233445566"
-BATCH_ID = "c" * 64
-BATCH = f"{KUBEPODS}/kubepods-besteffort-pod{BATCH_UID.replace('-', '_')}.slice"
-BATCH_MAIN = f"{BATCH}/cri-containerd-{BATCH_ID}.scope"
-# What the test node's processes have: 900 is the score of a request of 819 to 827 MiB of its 8192.
-SPEC = PodSpec(Qos.BURSTABLE, (Container("redis", 820 * MI), Container("web", 820 * MI)), priority=100)
-PODS = Names(
-    {
-        UID: replace(CART, spec=SPEC),
-        BATCH_UID: Pod(
-            "shop", "batch-0", BATCH_UID, {BATCH_ID: "main"}, PodSpec(Qos.BEST_EFFORT, (Container("main"),))
-        ),
-    }
-)
 CONFIG = KubeletConfig("400Mi", known=True)
-
-
-def crowd(cart: int = 3000, batch: int = 200, available: int = 700, free: int = 1000) -> Snapshot:
-    """Both pods in the node's memory; all in MiB."""
-    before = node(redis=400, web=1000, free=free)
-    sets = {ROOT: 8192 - available, KUBEPODS: cart + batch, POD: cart, BATCH: batch}
-    memcgs = {**before.memcgs, BATCH: Memcg(BATCH), BATCH_MAIN: Memcg(BATCH_MAIN)}
-    memcgs |= {path: replace(memcgs[path], working_set_bytes=used * MI) for path, used in sets.items()}
-    tasks = (*before.tasks, task(300, "batch", BATCH_MAIN, batch, 1000))
-    return replace(before, memcgs=memcgs, tasks=tasks)
 
 
 def side(
@@ -193,13 +152,6 @@ def test_where_kubepods_runs_out_first_it_is_the_place_of_the_race() -> None:
 # --- the kernel takes the better pod ----------------------------------------------------------------
 
 
-def inverted(available: int = 1500) -> Snapshot:
-    """The kernel's victim is the cart's nginx, of priority 100; the kubelet's is batch."""
-    snapshot = crowd(available=available)
-    tasks = tuple(replace(t, oom_score_adj=1000) if t.comm == "nginx" else t for t in snapshot.tasks)
-    return replace(snapshot, tasks=tasks)
-
-
 def test_an_inversion_is_found_where_the_kernel_takes_the_higher_priority() -> None:
     assert told(crowd()).inversion == ""
     assert told(inverted()).inversion == (
@@ -281,69 +233,3 @@ def test_names_are_wanted_of_pods_and_of_containers_whose_score_is_known_by_poli
     pause = task(1, "pause", f"{BATCH}/cri-containerd-{'d' * 64}.scope", 1, -998)
     whose = wanted(replace(snapshot, tasks=(*snapshot.tasks, pause)))
     assert whose == {owner(path) for path in (POD, BATCH, BATCH_MAIN, REDIS, WEB)}
-
-
-# --- drift ------------------------------------------------------------------------------------------
-
-
-def test_as_the_kubelet_meant_it_nothing_has_drifted() -> None:
-    assert drift(crowd(), PODS) == ()
-
-
-def test_one_process_that_changed_its_score_has_drifted() -> None:
-    (found,) = drift(inverted(), PODS)
-    assert found == Drift(
-        pod="shop/cart-0",
-        pod_uid=UID,
-        container="web",
-        pid=102,
-        comm="nginx",
-        oom_score_adj=1000,
-        expected=900,
-    )
-
-
-def test_a_container_that_was_resized_in_place_is_told_once() -> None:
-    resized = replace(SPEC, containers=(SPEC.containers[0], Container("web", 4096 * MI)))
-    names = Names({**PODS.pods, UID: replace(PODS.pods[UID], spec=resized)})
-    (found,) = drift(crowd(), names)
-    assert (found.container, found.oom_score_adj, found.expected) == ("web", 900, 500)
-    assert found.whole_container
-
-
-def test_a_process_of_a_pod_without_a_name_is_not_judged() -> None:
-    assert drift(inverted(), Names()) == ()
-
-
-# --- advice -----------------------------------------------------------------------------------------
-
-
-def test_a_pod_is_found_with_the_containers_that_run() -> None:
-    target = subject(crowd(), PODS, UID)
-    assert target is not None
-    assert (target.path, target.containers) == (POD, {"redis": REDIS, "web": WEB})
-    assert subject(crowd(), NAMES, "gone") is None
-
-
-def test_advice_for_the_pods_at_risk_says_what_follows() -> None:
-    risk = Risk(pod="shop/batch-0", pod_uid=BATCH_UID, domain="/", pid=300, comm="batch", since=NOW)
-    found = for_risks((risk,), crowd(), PODS, evicted_first=BATCH_UID)
-    by_field = {(a.killer, a.field): a for a in found}
-    request = by_field["kernel", "requests.memory"]
-    assert (request.pod, request.container, request.domain, request.before) == (
-        "shop/batch-0", "main", "node", "0"
-    )  # fmt: skip
-    assert request.takes_effect == "new pod"
-    assert request.then == "the kernel would kill nginx (pid 102, pod shop/cart-0) and 1 more with it"
-    assert by_field["kernel", "qosClass"].value == "Guaranteed"
-    assert by_field["kubelet", "requests.memory"].value == "200Mi"
-    assert by_field["kubelet", "priority"].value == "100"
-    assert by_field["kubelet", "priority"].then == "the kubelet would evict pod shop/cart-0 first"
-
-
-@pytest.mark.parametrize(
-    ("count", "text"),
-    [(None, ""), (0, "0"), (5, "5"), (1 << 30, "1Gi"), (1536 * MI, "1536Mi"), (2048, "2Ki")],
-)
-def test_amounts_can_be_written_into_a_manifest(count: int | None, text: str) -> None:
-    assert amount(count) == text

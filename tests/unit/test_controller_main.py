@@ -7,7 +7,7 @@ from typing import Any, cast
 import kopf
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from tests.unit.test_controller_status import status
+from tests.unit.controller_objects import status
 
 from oomsayer.api.vocabulary import OperatorMetric
 from oomsayer.controller.apiserver import ApiError, ApiServer, service_account, wait_for_kinds

@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, cast
 
-from tests.unit.test_controller_announce import JUDGED, RISK
+from tests.unit.controller_objects import JUDGED, RISK
 
 from oomsayer.controller.apiserver import ApiError, ApiServer
 from oomsayer.controller.events import OBJECT_BURST, pod_subject

@@ -1,7 +1,7 @@
 import asyncio
 from typing import cast
 
-from tests.unit.test_controller_state import policy, report
+from tests.unit.controller_objects import policy, report
 
 from oomsayer.controller.apiserver import ApiServer
 from oomsayer.controller.relist import Relist

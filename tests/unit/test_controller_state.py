@@ -1,23 +1,11 @@
-import json
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
-from tests.unit.controller_node import NOW, node
+from tests.unit.controller_node import NOW
+from tests.unit.controller_objects import policy, report
 
-from oomsayer.agent.report import status_of
 from oomsayer.controller.snapshot import ReportError
 from oomsayer.controller.state import Seen, State, written_at
-
-
-def report(version: str = "1", **status: object) -> dict[str, Any]:
-    said = json.loads(json.dumps(status_of(node())))
-    return {"metadata": {"name": "n1", "resourceVersion": version}, "status": said | status}
-
-
-def policy(name: str, percent: int, generation: int = 1) -> dict[str, Any]:
-    spec = {"thresholds": {"podHeadroomPercent": percent}}
-    return {"metadata": {"name": name, "generation": generation}, "spec": spec}
 
 
 def test_a_report_is_news_once() -> None:

@@ -1,29 +1,12 @@
 from datetime import timedelta
 
 import pytest
-from tests.unit.controller_node import MI, NAMES, NOW, node, seen
+from tests.unit.controller_node import MI, NOW
+from tests.unit.controller_objects import status
 
 from oomsayer.api.forecast import OOMForecastStatus
 from oomsayer.api.vocabulary import Condition, ConditionReason
-from oomsayer.controller.forecast import forecast_domains, next_victim
-from oomsayer.controller.policy import Policies
-from oomsayer.controller.risk import risks
 from oomsayer.controller.status import REFRESH, at_risk, condition, wire, worth_writing
-
-
-def status(
-    redis: int = 100, web: int = 100, free: int = 6000, after: timedelta = timedelta()
-) -> OOMForecastStatus:
-    outlooks = seen(node(redis, web, free))
-    return OOMForecastStatus(
-        node="n1",
-        observed_at=NOW + after,
-        kernel="6.12.0",
-        era="E6",
-        next=next_victim(outlooks, NAMES, 4096),
-        domains=forecast_domains(outlooks, NAMES, 4096),
-        risks=risks(outlooks, (), NAMES, Policies(), NOW),
-    )
 
 
 def test_the_first_status_is_written() -> None:

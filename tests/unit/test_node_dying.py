@@ -1,4 +1,4 @@
-from tests.unit.test_node_sharing import a_process
+from tests.unit.made_up_process import a_process
 
 from oomsayer.node.dying import REAPED_SECONDS, Dying
 

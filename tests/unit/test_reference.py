@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from tests.unit.test_controller_status import status
+from tests.unit.controller_objects import status
 
 from oomsayer.agent.metrics import Metrics as AgentMetrics
 from oomsayer.agent.metrics import Sampled

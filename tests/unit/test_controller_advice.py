@@ -1,0 +1,37 @@
+import pytest
+from tests.unit.controller_crowd import BATCH_UID, PODS, crowd
+from tests.unit.controller_node import MI, NAMES, NOW, POD, REDIS, UID, WEB
+
+from oomsayer.api.forecast import Risk
+from oomsayer.controller.advice import amount, for_risks, subject
+
+
+def test_a_pod_is_found_with_the_containers_that_run() -> None:
+    target = subject(crowd(), PODS, UID)
+    assert target is not None
+    assert (target.path, target.containers) == (POD, {"redis": REDIS, "web": WEB})
+    assert subject(crowd(), NAMES, "gone") is None
+
+
+def test_advice_for_the_pods_at_risk_says_what_follows() -> None:
+    risk = Risk(pod="shop/batch-0", pod_uid=BATCH_UID, domain="/", pid=300, comm="batch", since=NOW)
+    found = for_risks((risk,), crowd(), PODS, evicted_first=BATCH_UID)
+    by_field = {(a.killer, a.field): a for a in found}
+    request = by_field["kernel", "requests.memory"]
+    assert (request.pod, request.container, request.domain, request.before) == (
+        "shop/batch-0", "main", "node", "0"
+    )  # fmt: skip
+    assert request.takes_effect == "new pod"
+    assert request.then == "the kernel would kill nginx (pid 102, pod shop/cart-0) and 1 more with it"
+    assert by_field["kernel", "qosClass"].value == "Guaranteed"
+    assert by_field["kubelet", "requests.memory"].value == "200Mi"
+    assert by_field["kubelet", "priority"].value == "100"
+    assert by_field["kubelet", "priority"].then == "the kubelet would evict pod shop/cart-0 first"
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(None, ""), (0, "0"), (5, "5"), (1 << 30, "1Gi"), (1536 * MI, "1536Mi"), (2048, "2Ki")],
+)
+def test_amounts_can_be_written_into_a_manifest(count: int | None, text: str) -> None:
+    assert amount(count) == text
