@@ -155,6 +155,26 @@ class Player:
         set_up(scenario)
         self._start(scenario, actors)
         before = self._players()
+        filler = self._filler(scenario, actors)
+        ready = time.monotonic()
+        told = {"check": self._ask("c"), "prediction": self._ask("?"), "filler": filler.pid}
+        predicted = time.monotonic()
+        seen = appearances(before)
+        if scenario["end"] == "panic":
+            self._listen()
+            about = {"index": scenario["index"], "release": os.uname().release}
+            report({**about, "awaits_panic": True, "seconds": 0.0, **told})
+        play = self._cascade if scenario["hunger_adj"] is None else self._starve
+        steps = play(filler, before, scenario)
+        phases = {
+            "ready": round(ready - began, 2),
+            "predicted": round(predicted - ready, 2),
+            "played": round(time.monotonic() - predicted, 2),
+        }
+        return {**told, **seen, "steps": steps, "phases": phases}
+
+    def _filler(self, scenario: Scenario, actors: list[Child]) -> Child:
+        """The process that will make the domain run out; it has filled what is to be full before that."""
         if scenario["hunger_adj"] is None:
             filler = Child(ACTOR, "fill", str(FILL_FILE), str(FILL_STEP), adj=-1000)
         else:
@@ -165,41 +185,7 @@ class Player:
             filler.say(f"grow {scenario['prefill_bytes']}\n")
             if filler.hear(soon()) != "ok":
                 raise PlayError("the kernel killed before it should")
-        ready = time.monotonic()
-        check = self._ask("c")
-        prediction = self._ask("?")
-        predicted = time.monotonic()
-        names = {pid: Path(f"/proc/{pid}/comm").read_bytes()[:-1].decode("latin-1") for pid in before}
-        cgroups = {pid: cgroup_of(pid) for pid in before}
-        shared = {pid: shmem_pages(pid) for pid in before}
-        threads = {pid: len(each) for pid, each in states(before).items()}
-        told = {"check": check, "prediction": prediction, "filler": filler.pid}
-        if scenario["end"] == "panic":
-            self._listen()
-            report(
-                {
-                    "index": scenario["index"],
-                    "release": os.uname().release,
-                    "awaits_panic": True,
-                    "seconds": 0.0,
-                }
-                | told
-            )
-        if scenario["hunger_adj"] is None:
-            steps = self._cascade(filler, before, scenario)
-        else:
-            steps = self._starve(filler, before, scenario)
-        spent = [ready - began, predicted - ready, time.monotonic() - predicted]
-        phases = dict(zip(("ready", "predicted", "played"), (round(each, 2) for each in spent), strict=True))
-        return {
-            **told,
-            "names": names,
-            "threads": threads,
-            "cgroups": cgroups,
-            "shmem_pages": shared,
-            "steps": steps,
-            "phases": phases,
-        }
+        return filler
 
     def _start(self, scenario: Scenario, actors: list[Child]) -> None:
         """Create the processes, put each into its cgroup, and let them take their memory."""
@@ -330,6 +316,16 @@ def write_settings(settings: dict[str, str]) -> None:
     """Write files of /proc/sys."""
     for name, value in settings.items():
         Path("/proc/sys", name).write_text(value)
+
+
+def appearances(pids: list[int]) -> dict[str, object]:
+    """What the host compares a prediction with, by pid."""
+    return {
+        "names": {pid: Path(f"/proc/{pid}/comm").read_bytes()[:-1].decode("latin-1") for pid in pids},
+        "cgroups": {pid: cgroup_of(pid) for pid in pids},
+        "shmem_pages": {pid: shmem_pages(pid) for pid in pids},
+        "threads": {pid: len(each) for pid, each in states(pids).items()},
+    }
 
 
 def cgroup_of(pid: int) -> str:
