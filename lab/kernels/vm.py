@@ -84,29 +84,33 @@ def play(
 
 
 def _results(process: subprocess.Popen[bytes], path: Path, console: Path) -> Iterator[Result]:
-    heard = time.monotonic()
-    any_yet = False
-    awaited: Result | None = None
-    with path.open("rb") as results:
-        rest = b""
-        while True:
-            ended = process.poll() is not None
-            new = results.read()
-            if new:
-                heard = time.monotonic()
-                *lines, rest = (rest + new).split(b"\n")
-                for line in lines:
-                    any_yet = True
-                    result = json.loads(line)
-                    awaited = result if result.get("awaits_panic") else None
-                    if awaited is None:
-                        yield result
-            elif ended or time.monotonic() - heard > _SILENCE_SECONDS:
-                break
-            else:
-                time.sleep(_POLL_SECONDS)
+    """What the guest tells. Of a panic it tells beforehand, and the console says afterwards which it was."""
+    told, awaited = False, None
+    for line in _lines(process, path):
+        told, result = True, json.loads(line)
+        awaited = result if result.get("awaits_panic") else None
+        if awaited is None:
+            yield result
     if awaited is not None:
         panic = _PANIC.search(console.read_text("utf-8", "replace"))
         yield awaited | {"panic": panic[1].strip() if panic else ""}
-    if not any_yet:
+    if not told:
         raise LabError(f"the guest reported nothing; the end of {console}:\n{tail(console)}")
+
+
+def _lines(process: subprocess.Popen[bytes], path: Path) -> Iterator[bytes]:
+    """The lines of a file as a process writes them, until it has ended or been silent for too long."""
+    heard = time.monotonic()
+    rest = b""
+    with path.open("rb") as file:
+        while True:
+            ended = process.poll() is not None
+            new = file.read()
+            if new:
+                heard = time.monotonic()
+                *lines, rest = (rest + new).split(b"\n")
+                yield from lines
+            elif ended or time.monotonic() - heard > _SILENCE_SECONDS:
+                return
+            else:
+                time.sleep(_POLL_SECONDS)
