@@ -89,7 +89,7 @@ class Reconciler:
         now = datetime.now(UTC)
         report = _usable(seen, now)
         if isinstance(report, ReportError):
-            await self._without_use(name, seen, report, stored)
+            await self._without_use(name, seen, report, stored, before)
             return None
         age = seen.age(now, time.monotonic())
         sampled = (age + seen.delay).total_seconds()
@@ -98,17 +98,21 @@ class Reconciler:
         except ValidationError as error:
             # Each number was within its bounds, and what follows from them is not.
             absurd = ReportError(f"what follows from the report does not validate: {first_errors(error)}")
-            await self._without_use(name, seen, absurd, stored)
+            await self._without_use(name, seen, absurd, stored, before)
             return None
         self._metrics.reports.labels("ok").inc()
         stale = (STALE_AFTER - age).total_seconds() + 1
         return _soonest(again, stale)
 
     async def _without_use(
-        self, name: str, seen: Seen, error: ReportError, stored: dict[str, Any] | None
+        self,
+        name: str,
+        seen: Seen,
+        error: ReportError,
+        stored: dict[str, Any] | None,
+        before: OOMForecastStatus | None,
     ) -> None:
         """Say why a report cannot be used, and keep what was forecast before it."""
-        before = status_of(stored)
         self._metrics.reports.labels(error.reason.value).inc()
         after = _unusable(name, before, error, datetime.now(UTC))
         self._metrics.sources.nodes[name] = view(after)
