@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 from tests.unit.controller_node import KUBEPODS, MI, POD, REDIS, UID, WEB, node, task
 
+from oomsayer.controller.advice import described
 from oomsayer.forecast.advice import Takes, against_kernel, against_kubelet
-from oomsayer.forecast.whatif import NO_LIMIT, Change, ImpossibleChangeError, Subject, changed
+from oomsayer.forecast.whatif import NO_LIMIT, Change, ImpossibleChangeError, Subject, changed, changed_spec
 from oomsayer.kernel.snapshot import ROOT, Snapshot, Task
 from oomsayer.kernel.verdict import verdict_at
 from oomsayer.kubelet.cgroups import Qos
@@ -153,6 +154,21 @@ def test_a_limit_is_raised_until_there_is_room_and_a_group_is_taken_apart() -> N
     assert (limit.change, limit.takes) == (Change("web", limit_bytes=1112 * MI), Takes.RESIZE)
     assert limit.headroom_bytes == 112 * MI
     assert (single.change, single.takes) == (Change(single_process_oom_kill=True), Takes.KUBELET)
+
+
+def test_of_a_guaranteed_pod_request_and_limit_are_raised_together() -> None:
+    containers = (Container("redis", 512 * MI, 512 * MI), Container("web", 1024 * MI, 1024 * MI))
+    target = replace(PAIR, spec=PodSpec(Qos.GUARANTEED, containers))
+    limit = against_kernel(node(web=1000), target, WEB)[0]
+    assert limit.change == Change("web", limit_bytes=1112 * MI, request_bytes=1112 * MI)
+    assert limit.takes is Takes.RESIZE
+    assert changed_spec(target.spec, limit.change).qos is Qos.GUARANTEED
+    assert described(limit, target.spec) == ("limits.memory and requests.memory", "1Gi", "1112Mi")
+
+
+def test_a_static_pod_is_not_resized() -> None:
+    target = replace(PAIR, spec=replace(PAIR.spec, static=True))
+    assert against_kernel(node(web=1000), target, WEB)[0].takes is Takes.NEW_POD
 
 
 def test_no_advice_for_a_pod_that_is_not_the_victim() -> None:

@@ -20,8 +20,8 @@ class Advice(Model):
     killer: Literal["kernel", "kubelet"] = Field(description="Whose choice it moves.")
     domain: str = Field(default="", max_length=4096, description="Where memory runs out, as people read it.")
     field: Word = Field(
-        description="What to change: requests.memory, limits.memory, qosClass, priority or "
-        "singleProcessOOMKill."
+        description="What to change: requests.memory, limits.memory, both where the class demands it, "
+        "qosClass, priority or singleProcessOOMKill."
     )
     before: Word = Field(default="", description="What it is now.")
     value: Word = Field(description="The smallest value that moves the choice.")

@@ -71,6 +71,9 @@ def described(proposal: Proposal, spec: PodSpec) -> tuple[str, str, str]:
     """Field, value now and value proposed, as a manifest has them."""
     change = proposal.change
     own = spec.container(change.container)
+    if change.limit_bytes is not None and change.request_bytes is not None:
+        limit = amount(own.limit_bytes if own else None)
+        return "limits.memory and requests.memory", limit, amount(change.limit_bytes)
     if change.request_bytes is not None:
         return "requests.memory", amount(own.request_bytes if own else None), amount(change.request_bytes)
     if change.limit_bytes is not None:

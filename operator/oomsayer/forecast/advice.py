@@ -136,8 +136,12 @@ class _Trial:
         if own is None or own.limit_bytes is None:
             return None
 
+        # A resize must leave the class as it is: of a Guaranteed pod request and limit move together.
+        both = self.subject.spec.qos is Qos.GUARANTEED and own.request_bytes == own.limit_bytes
+
         def change(mebibytes: int) -> Change:
-            return Change(container=self.container, limit_bytes=mebibytes * _MIB)
+            amount = mebibytes * _MIB
+            return Change(self.container, limit_bytes=amount, request_bytes=amount if both else None)
 
         def roomy(mebibytes: int) -> bool:
             after, _ = changed(self.snapshot, self.subject, change(mebibytes))
@@ -148,7 +152,7 @@ class _Trial:
         least = _least(roomy, own.limit_bytes // _MIB + 1, _LARGEST_LIMIT // _MIB)
         if least is None:
             return None
-        return self._told(change(least), Takes.RESIZE)
+        return self._told(change(least), _by_resize(self.subject, Takes.RESIZE))
 
     def single_process(self) -> Proposal | None:
         """Not the whole container dies, but the one process."""
@@ -192,8 +196,12 @@ class _Trial:
 
 
 def _by_resize(subject: Subject, takes: Takes) -> Takes:
-    """A resize in place must leave the class as it is, so it cannot give a BestEffort pod a request."""
-    return Takes.NEW_POD if subject.spec.qos is Qos.BEST_EFFORT else takes
+    """A resize in place must leave the class as it is, so it cannot give a BestEffort pod a request.
+
+    A static pod is never resized: its manifest is changed, and the kubelet makes another of it.
+    """
+    fixed = subject.spec.static or subject.spec.qos is Qos.BEST_EFFORT
+    return Takes.NEW_POD if fixed else takes
 
 
 def _try(ask: Callable[[Change], PodUsage | None], change: Change) -> PodUsage | None:
