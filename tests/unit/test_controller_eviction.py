@@ -5,7 +5,21 @@ from datetime import timedelta
 
 import pytest
 from tests.unit.controller_crowd import BATCH, BATCH_MAIN, BATCH_UID, PODS, crowd, inverted
-from tests.unit.controller_node import KUBEPODS, MI, NOW, POD, REDIS, UID, WEB, at, leak, node, seen, task
+from tests.unit.controller_node import (
+    BACKUP,
+    KUBEPODS,
+    MI,
+    NOW,
+    POD,
+    REDIS,
+    UID,
+    WEB,
+    at,
+    leak,
+    node,
+    seen,
+    task,
+)
 
 from oomsayer.api.eviction import Eviction
 from oomsayer.api.forecast import Risk
@@ -184,6 +198,21 @@ def test_near_its_threshold_both_findings_are_announced() -> None:
 def test_near_its_oom_the_inversion_alone_is_announced() -> None:
     risk = Risk(pod="shop/cart-0", pod_uid=UID, domain="/", pid=102, comm="nginx", since=NOW)
     assert list(announced(inverted(), told(inverted()), risk)) == ["shop/cart-0 OOMPriorityInversion"]
+
+
+def test_that_a_service_is_near_its_own_limit_announces_nothing_of_the_node() -> None:
+    risk = Risk(domain=BACKUP, pid=60, comm="backup", since=NOW)
+    assert announced(inverted(), told(inverted()), risk) == {}
+
+
+def test_an_inversion_is_announced_once_while_the_node_is_near_its_oom_alone() -> None:
+    risk = Risk(pod="shop/cart-0", pod_uid=UID, domain="/", pid=102, comm="nginx", since=NOW)
+    before = told(inverted()).model_copy(update={"announced": ("EvictionRisk", "OOMPriorityInversion")})
+    assert before.near_since is None
+    for risks, kept in (((risk,), ("OOMPriorityInversion",)), ((), ())):
+        after = eviction(side(inverted()), before, RULES, LATER, risks)
+        assert after is not None
+        assert after.announced == kept
 
 
 def test_no_eviction_is_announced_where_the_kernel_is_always_faster() -> None:

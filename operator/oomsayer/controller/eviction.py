@@ -18,7 +18,6 @@ from oomsayer.controller.forecast import Outlook
 from oomsayer.controller.names import Names
 from oomsayer.controller.policy import Rules
 from oomsayer.controller.racenotes import summary, why_evicted
-from oomsayer.controller.risk import Scope, scope
 from oomsayer.forecast.oomtime import Trend
 from oomsayer.forecast.prospect import Watched
 from oomsayer.kernel.snapshot import ROOT, Snapshot
@@ -111,7 +110,9 @@ def node_threshold(side: NodeSide) -> Threshold | None:
     return binding(found, growth_of(side.outlooks[0], side.watched))
 
 
-def eviction(side: NodeSide, before: Eviction | None, rules: Rules, now: datetime) -> Eviction | None:
+def eviction(
+    side: NodeSide, before: Eviction | None, rules: Rules, now: datetime, risks: Sequence[Risk] = ()
+) -> Eviction | None:
     """What the kubelet would do; None where the report does not tell enough.
 
     Args:
@@ -119,6 +120,7 @@ def eviction(side: NodeSide, before: Eviction | None, rules: Rules, now: datetim
         before: what the last forecast said, for what goes on.
         rules: the node's.
         now: the time.
+        risks: those of the node.
     """
     threshold = node_threshold(side)
     if threshold is None:
@@ -144,7 +146,7 @@ def eviction(side: NodeSide, before: Eviction | None, rules: Rules, now: datetim
         inversion=inversion,
         assumptions=tuple(_assumptions(side)),
         near_since=near,
-        announced=before.announced if before is not None and near is not None else (),
+        announced=_still_announced(before, near, risks),
     )
     return said.model_copy(update={"summary": summary(said, outcome, outlook, side.names)})
 
@@ -175,8 +177,7 @@ def findings(eviction: Eviction, risks: Iterable[Risk], outlook: Outlook, names:
         outlook: the node's verdict.
         names: its pods.
     """
-    near = [eviction.near_since] if eviction.near_since else []
-    near += [risk.since for risk in risks if scope(risk.domain) is Scope.NODE]
+    near = _near(eviction.near_since, risks)
     if not near:
         return
     if eviction.near_since and eviction.order and eviction.first != First.KERNEL.value:
@@ -219,6 +220,26 @@ def _near_since(
     if since is not None:
         return since if percent <= rules.headroom_percent + rules.clear_percent else None
     return now.replace(microsecond=0) if percent < rules.headroom_percent else None
+
+
+def _near(eviction_near: datetime | None, risks: Iterable[Risk]) -> list[datetime]:
+    """Since when the node is near its eviction and near its OOM, as far as it is either.
+
+    The limit of one of its services is not the node's: what runs out there moves neither killer's choice.
+    """
+    since = [risk.since for risk in risks if risk.domain == ROOT or is_kubepods(risk.domain)]
+    return [eviction_near, *since] if eviction_near else since
+
+
+def _still_announced(
+    before: Eviction | None, near: datetime | None, risks: Iterable[Risk]
+) -> tuple[str, ...]:
+    """The reasons announced before of what goes on: an inversion does while the node is near its OOM too."""
+    going_on: dict[str, bool] = {
+        EventReason.EVICTION_RISK: near is not None,
+        EventReason.PRIORITY_INVERSION: bool(_near(near, risks)),
+    }
+    return tuple(why for why in before.announced if going_on.get(why)) if before else ()
 
 
 def _moment(seconds: float | None, now: datetime) -> datetime | None:

@@ -271,11 +271,13 @@ class Reconciler:
                 status.at_risk(current, conditions, now),
                 *self._told_of_history(conditions, now),
             ),
-            eviction=self._eviction(judged, before),
+            eviction=self._eviction(judged, before, current),
             drift=drift(snapshot, names),
         )
 
-    def _eviction(self, judged: Judged, before: OOMForecastStatus | None) -> Eviction | None:
+    def _eviction(
+        self, judged: Judged, before: OOMForecastStatus | None, current: Sequence[Risk]
+    ) -> Eviction | None:
         side = evictions.NodeSide(
             judged.report.snapshot,
             judged.names,
@@ -285,7 +287,7 @@ class Reconciler:
             judged.age_seconds,
         )
         rules = self._state.policies.for_node()
-        return evictions.eviction(side, before.eviction if before else None, rules, judged.now)
+        return evictions.eviction(side, before.eviction if before else None, rules, judged.now, current)
 
     def _told_of_history(self, before: Sequence[StatusCondition], now: datetime) -> Iterator[StatusCondition]:
         trouble = self._history.trouble if self._history is not None else None
