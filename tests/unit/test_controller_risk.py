@@ -204,6 +204,13 @@ def test_a_policy_that_goes_by_headroom_alone_does_not_care_that_an_oom_may_come
         assert bool(risks(outlooks, (), NAMES, policies({"p": spec}), NOW)) is at_risk
 
 
+def test_growth_that_a_policy_does_not_care_about_hides_no_want_of_room() -> None:
+    spec = OOMPolicySpec.model_validate({"thresholds": {"minutesToOOM": 0}})
+    outlooks = seen(used(node(redis=256), POD, 1406), NAMES, {REDIS: leak(3072)})
+    (risk,) = risks(outlooks, (), NAMES, policies({"p": spec}), NOW)
+    assert risk.domain == POD
+
+
 def test_a_risk_by_time_ends_when_the_oom_is_far_away_again() -> None:
     before = at_risk_by_time(600)
     assert at_risk_by_time(300, before)

@@ -6,7 +6,7 @@ node, kubepods, a QoS class) it is the pod that dies. Outside pods it is the dom
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from math import inf
@@ -15,7 +15,7 @@ from oomsayer.api.forecast import Risk, RiskLevel
 from oomsayer.controller.forecast import Outlook, closeness
 from oomsayer.controller.names import Names, Place
 from oomsayer.controller.policy import Policies, Rules
-from oomsayer.forecast.oomtime import Sureness
+from oomsayer.forecast.oomtime import UNKNOWN, Sureness
 from oomsayer.kernel.snapshot import Task
 from oomsayer.kernel.verdict import Confidence
 from oomsayer.kubelet.cgroups import owner
@@ -129,9 +129,11 @@ def _risk(outlook: Outlook, victim: Task, place: Place, now: datetime) -> Risk:
 
 
 def _decide(options: Sequence[tuple[Outlook, Risk]], before: Risk | None, policies: Policies) -> Risk | None:
-    nearest, risk = min(options, key=lambda option: closeness(option[0]))
-    rules = _rules(scope(risk.domain), risk.pod, policies)
-    share = _share(nearest)
+    rules = rules_for(options[0][1], policies)
+    # Where time does not count, growth in one domain must not hide that another has hardly any room.
+    near = closeness if rules.minutes_to_oom else _by_room
+    _, risk = min(options, key=lambda option: near(option[0]))
+    share = min(_share(outlook) for outlook, _ in options)
     if not rules.headroom_percent:
         return None
     threshold = rules.headroom_percent / 100
@@ -172,6 +174,11 @@ def _minutes(outlook: Outlook, *, going_on: bool) -> float:
     time = outlook.time
     counts = time.latest is not None if going_on else time.sureness is Sureness.HIGH
     return time.earliest / 60 if counts and time.earliest is not None else inf
+
+
+def _by_room(outlook: Outlook) -> tuple[float, int]:
+    """As closeness(), by room alone."""
+    return closeness(replace(outlook, time=UNKNOWN))
 
 
 def _share(outlook: Outlook) -> float:
