@@ -13,6 +13,7 @@ from oomsayer.controller.events import (
     Subject,
     event,
     event_name,
+    held_back,
     reason,
     subjects,
 )
@@ -59,14 +60,14 @@ def test_events_about_nodes_go_to_the_namespace_default_and_endings_are_normal()
 
 def test_the_name_follows_from_the_risk_alone() -> None:
     name = event_name(OWN, EventReason.RISK, POD)
-    fluctuating = {"pid": 9, "comm": "x", "announced": True, "since": NOW + timedelta(seconds=5)}
+    fluctuating = {"pid": 9, "comm": "x", "announced": True}
     assert event_name(OWN.model_copy(update=fluctuating), EventReason.RISK, POD) == name
     others = [
         event_name(OWN, EventReason.RISK_ENDED, POD),
         event_name(OWN.model_copy(update={"container": "web"}), EventReason.RISK, POD),
         event_name(OWN.model_copy(update={"pod_uid": "other"}), EventReason.RISK, POD),
         event_name(
-            OWN.model_copy(update={"since": NOW + timedelta(seconds=SAME_RISK_SECONDS)}),
+            OWN.model_copy(update={"since": NOW + timedelta(seconds=1)}),
             EventReason.RISK,
             POD,
         ),
@@ -74,6 +75,17 @@ def test_the_name_follows_from_the_risk_alone() -> None:
     ]
     assert len({name, *others}) == 6
     assert name.startswith("cart-0.")
+
+
+def test_a_risk_that_begins_again_at_once_is_told_when_its_span_is_over() -> None:
+    told = OWN.model_copy(update={"announced": True})
+    again = OWN.model_copy(update={"since": NOW + timedelta(seconds=240)})
+    later = OWN.model_copy(update={"since": NOW + timedelta(seconds=SAME_RISK_SECONDS)})
+    now = NOW + timedelta(seconds=250)
+    assert held_back(again, (told,), now) == SAME_RISK_SECONDS - 250
+    assert held_back(again, (told,), NOW + timedelta(seconds=SAME_RISK_SECONDS)) == 0
+    for risk, past in ((again, (OWN,)), (again, ()), (later, (told,)), (again, (SHARED,))):
+        assert held_back(risk, past, now) == 0
 
 
 def test_the_longest_name_of_an_object_leaves_room_for_the_events() -> None:

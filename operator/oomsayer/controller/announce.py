@@ -16,7 +16,15 @@ from oomsayer.api.forecast import OOMForecastStatus, Risk, ScoredKill
 from oomsayer.api.vocabulary import EventReason
 from oomsayer.controller import eviction, scorecard, sentences
 from oomsayer.controller.apiserver import ApiError, ApiServer
-from oomsayer.controller.events import Event, EventBudget, event, eviction_event, kill_event, reason
+from oomsayer.controller.events import (
+    Event,
+    EventBudget,
+    event,
+    eviction_event,
+    held_back,
+    kill_event,
+    reason,
+)
 from oomsayer.controller.judged import Judged
 from oomsayer.controller.metrics import Metrics
 from oomsayer.controller.policy import Policies
@@ -57,7 +65,7 @@ def due(
         judged: its report.
         policies: what is wanted.
     """
-    yield from _risks(current, judged, policies)
+    yield from _risks(status, current, judged, policies)
     if policies.for_node().events:
         yield from _evictions(status, current, judged, policies)
     yield from _kills(status, judged, policies)
@@ -86,14 +94,17 @@ def announced(status: OOMForecastStatus, matter: Matter) -> OOMForecastStatus:
     return status
 
 
-def _risks(current: Iterable[Risk], judged: Judged, policies: Policies) -> Iterator[Announcement]:
+def _risks(
+    status: OOMForecastStatus, current: Iterable[Risk], judged: Judged, policies: Policies
+) -> Iterator[Announcement]:
     domains = by_path(judged.outlooks)
     report = judged.report
     for risk in current:
         outlook = domains.get(risk.domain)
         if not risk.announced and outlook is not None and rules_for(risk, policies).events:
             note = sentences.risk_note(outlook, report.snapshot, judged.names, report.node)
-            yield Announcement(risk, event(risk, reason(risk), note, node=judged.node))
+            wait = held_back(risk, status.past_risks, judged.now)
+            yield Announcement(risk, event(risk, reason(risk), note, node=judged.node), wait)
 
 
 def _evictions(

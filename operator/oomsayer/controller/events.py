@@ -5,6 +5,7 @@ second operator, is refused by the API server as existing already, and so nothin
 """
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -18,7 +19,7 @@ NODE_EVENT_NAMESPACE = "default"
 """Where Kubernetes keeps Events about objects without a namespace."""
 
 SAME_RISK_SECONDS = 600
-"""A risk that ends and begins again within the same such span gets no second Event."""
+"""A risk that ends and begins again within the same such span gets its second Event when that is over."""
 
 OBJECT_BURST, OBJECT_SECONDS = 10, 300.0
 """Events that one object may get at once, and the seconds until it may get one more."""
@@ -120,9 +121,19 @@ def reason(risk: Risk) -> EventReason:
 def event_name(risk: Risk, why: EventReason, subject: Subject) -> str:
     """The name of the Event about one risk, the same whenever and wherever it is worked out."""
     k = key(risk)
-    span = int(risk.since.timestamp()) // SAME_RISK_SECONDS
-    parts = (k.scope, k.pod_uid, k.container, k.host, why, str(span))
+    parts = (k.scope, k.pod_uid, k.container, k.host, why, str(int(risk.since.timestamp())))
     return _name(subject, subject.kind, subject.name, *parts)
+
+
+def held_back(risk: Risk, past: Iterable[Risk], now: datetime) -> float:
+    """Seconds that a risk's Event waits, since people have been told of the same one a moment ago."""
+    span = _span(risk)
+    told = any(other.announced and key(other) == key(risk) and _span(other) == span for other in past)
+    return max((span + 1) * SAME_RISK_SECONDS - now.timestamp(), 0.0) if told else 0.0
+
+
+def _span(risk: Risk) -> int:
+    return int(risk.since.timestamp()) // SAME_RISK_SECONDS
 
 
 def event(risk: Risk, why: EventReason, note: str, *, node: Subject) -> Event:
