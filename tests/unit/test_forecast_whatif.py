@@ -199,6 +199,14 @@ def test_against_eviction_a_request_or_a_priority_helps() -> None:
     assert request.evicted == priority.evicted == pods[1]
 
 
+def test_against_eviction_a_request_goes_up_to_the_limit_at_most() -> None:
+    own = PodSpec(Qos.BURSTABLE, (Container("app", 100 * MI, 300 * MI),))
+    rival = PodSpec(Qos.BURSTABLE, (Container("app", 100 * MI),), priority=7)
+    pods = [used("mine", own, 300), used("rival", rival, 200)]
+    request = against_kubelet(pods, Subject("mine", "/pod", own, {"app": "/pod/app"}), "app")[0]
+    assert request.change == Change("app", request_bytes=300 * MI)
+
+
 def test_a_pod_that_is_not_first_to_be_evicted_needs_no_advice() -> None:
     own = PodSpec(Qos.BURSTABLE, (Container("app", 100 * MI),))
     target = Subject("mine", "/pod", own, {"app": "/pod/app"})

@@ -87,6 +87,8 @@ def against_kubelet(pods: Sequence[PodUsage], subject: Subject, container: str) 
     own = subject.spec.container(container)
     if own is not None:
         most = (order[0].over_request_bytes + own.request_bytes) // _MIB + 1
+        if own.limit_bytes is not None:
+            most = min(most, own.limit_bytes // _MIB)
         least = _least(lambda n: _try(first, request(n)) is not None, own.request_bytes // _MIB + 1, most)
         if least is not None:
             takes = _by_resize(subject, Takes.RESIZE)
