@@ -166,6 +166,18 @@ def test_of_a_guaranteed_pod_request_and_limit_are_raised_together() -> None:
     assert described(limit, target.spec) == ("limits.memory and requests.memory", "1Gi", "1112Mi")
 
 
+def test_a_container_gets_no_more_than_its_pod_has() -> None:
+    level = replace(PAIR.spec, limit_bytes=1100 * MI, request_bytes=800 * MI)
+    for change, says in (
+        (Change("web", limit_bytes=1112 * MI), "more than the pod's own of"),
+        (Change("web", request_bytes=900 * MI), "bytes together, more than the pod's own"),
+    ):
+        with pytest.raises(ImpossibleChangeError, match=says):
+            changed_spec(level, change)
+    target = replace(PAIR, spec=replace(level, request_bytes=None))
+    assert [p.takes for p in against_kernel(node(web=1000), target, WEB)] == [Takes.KUBELET]
+
+
 def test_a_static_pod_is_not_resized() -> None:
     target = replace(PAIR, spec=replace(PAIR.spec, static=True))
     assert against_kernel(node(web=1000), target, WEB)[0].takes is Takes.NEW_POD

@@ -15,7 +15,7 @@ from oomsayer.kernel.snapshot import Snapshot
 from oomsayer.kernel.verdict import Candidate, Verdict, verdict_at
 from oomsayer.kubelet.cgroups import Qos
 from oomsayer.kubelet.eviction import PodUsage, ranked
-from oomsayer.kubelet.podspec import SYSTEM_CRITICAL_PRIORITY
+from oomsayer.kubelet.podspec import SYSTEM_CRITICAL_PRIORITY, aggregate_request
 
 SAFE_SHARE = 1 / 200
 """Of the domain: by so much the new victim must lead, or what fluctuates would turn it back."""
@@ -112,17 +112,20 @@ class _Trial:
 
     def request(self) -> Proposal | None:
         """A greater request lowers oom_score_adj, step by step."""
-        own = self.subject.spec.container(self.container)
+        spec = self.subject.spec
+        own = spec.container(self.container)
         if own is None:
             return None
-        most = (own.limit_bytes or self.snapshot.memory.total_bytes) // _MIB
+        most = own.limit_bytes or self.snapshot.memory.total_bytes
+        if spec.request_bytes is not None:
+            most = min(most, own.request_bytes + spec.request_bytes - aggregate_request(spec))
 
         def change(mebibytes: int) -> Change:
             return Change(container=self.container, request_bytes=mebibytes * _MIB)
 
         # The request that it has, first: a resize in place left its processes with their old oom_score_adj.
         low = -(-own.request_bytes // _MIB)
-        least = _least(lambda n: self._spared(change(n)) is not None, low, most)
+        least = _least(lambda n: self._spared(change(n)) is not None, low, most // _MIB)
         takes = _by_resize(self.subject, Takes.RESTART)
         return None if least is None else self._proposal(change(least), takes)
 
@@ -146,12 +149,16 @@ class _Trial:
             return Change(self.container, limit_bytes=amount, request_bytes=amount if both else None)
 
         def roomy(mebibytes: int) -> bool:
-            after, _ = changed(self.snapshot, self.subject, change(mebibytes))
+            try:
+                after, _ = changed(self.snapshot, self.subject, change(mebibytes))
+            except ImpossibleChangeError:
+                return False
             verdict = verdict_at(self.domain_path, after)
             share = headroom(verdict.domain, after).share if verdict else None
             return share is not None and share >= ROOM_SHARE
 
-        least = _least(roomy, own.limit_bytes // _MIB + 1, _LARGEST_LIMIT // _MIB)
+        most = (self.subject.spec.limit_bytes or _LARGEST_LIMIT) // _MIB
+        least = _least(roomy, own.limit_bytes // _MIB + 1, most)
         if least is None:
             return None
         return self._told(change(least), _by_resize(self.subject, Takes.RESIZE))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from oomsayer.kernel.domain import within
 from oomsayer.kernel.snapshot import ROOT, Memcg, Snapshot, Task, parent_path
 from oomsayer.kubelet.cgroups import Qos, is_container
-from oomsayer.kubelet.podspec import Container, PodSpec, pod_limit
+from oomsayer.kubelet.podspec import Container, PodSpec, aggregate_request, pod_limit
 from oomsayer.kubelet.qos import oom_score_adj
 
 NO_LIMIT = -1
@@ -90,6 +90,8 @@ def changed_spec(spec: PodSpec, change: Change) -> PodSpec:
             raise ImpossibleChangeError(f"the pod has no container {change.container!r}")
         containers = tuple(_container(c, change) if c.name == change.container else c for c in containers)
     result = replace(spec, containers=containers)
+    if containers != spec.containers:
+        _check_pod_level(result, change.container)
     if change.priority is not None:
         result = replace(result, priority=change.priority)
     return replace(result, qos=change.qos or _qos(spec, result))
@@ -110,6 +112,22 @@ def _container(container: Container, change: Change) -> Container:
             f"its limit of {container.limit_bytes}: raise the limit too"
         )
     return container
+
+
+def _check_pod_level(spec: PodSpec, name: str) -> None:
+    """Refuse what the API server would: more for a container than is set for the whole pod."""
+    container = spec.container(name)
+    limit = container.limit_bytes if container else None
+    if spec.limit_bytes is not None and (limit or 0) > spec.limit_bytes:
+        raise ImpossibleChangeError(
+            f"container {name}: a limit of {limit} bytes is more than the pod's own of {spec.limit_bytes}: "
+            "raise that too"
+        )
+    if spec.request_bytes is not None and aggregate_request(spec) > spec.request_bytes:
+        raise ImpossibleChangeError(
+            f"container {name}: the containers would request {aggregate_request(spec)} bytes together, more "
+            f"than the pod's own {spec.request_bytes}: raise that too"
+        )
 
 
 def _qos(before: PodSpec, after: PodSpec) -> Qos:
