@@ -63,7 +63,7 @@ def risk(container: str = "redis", domain: str = REDIS, seconds_before: int = 60
 def scored(
     *kills: ReportedKill, before: Scorecard | None = None, warnings: tuple[Risk, ...] = ()
 ) -> Scorecard:
-    return score(before, kills, warnings, NAMES, node=NODE, now=NOW)
+    return score(before, kills, warnings, NAMES, node=NODE, sampled_at=NOW, now=NOW)
 
 
 def test_each_kill_is_counted_once_however_often_it_is_reported() -> None:
@@ -121,10 +121,10 @@ def test_kills_that_are_no_longer_among_the_last_are_not_counted_again() -> None
     card: Scorecard | None = Scorecard(since=NOW - timedelta(hours=1))
     for n in range(len(kills)):
         told = kills[max(n + 1 - MAX_LAST_KILLS, 0) : n + 1]
-        card = score(card, told, (), Names(pods), node=node, now=moments[n])
+        card = score(card, told, (), Names(pods), node=node, sampled_at=moments[n], now=moments[n])
     for minutes in range(1, 5):
         now = moments[-1] + timedelta(minutes=minutes)
-        card = score(card, kills[-MAX_LAST_KILLS:], (), Names(pods), node=node, now=now)
+        card = score(card, kills[-MAX_LAST_KILLS:], (), Names(pods), node=node, sampled_at=now, now=now)
 
     assert card is not None
     assert (card.kills, card.unforeseen) == (len(kills), 0)
@@ -140,7 +140,7 @@ def test_a_kill_has_the_names_of_its_pod_and_domain() -> None:
 
 
 def test_names_that_come_later_are_filled_in_until_the_event_is_written() -> None:
-    early = score(None, [reported()], (), Names(), node=NODE, now=NOW)
+    early = score(None, [reported()], (), Names(), node=NODE, sampled_at=NOW, now=NOW)
     late = scored(reported(), before=early)
     told = with_kill(early, early.last[0].model_copy(update={"announced": True}))
 
@@ -152,7 +152,7 @@ def test_names_that_come_later_are_filled_in_until_the_event_is_written() -> Non
 
 def test_a_name_that_was_known_stays_when_the_pod_is_gone() -> None:
     known = scored(reported())
-    later = score(known, [reported()], (), Names(), node=NODE, now=NOW)
+    later = score(known, [reported()], (), Names(), node=NODE, sampled_at=NOW, now=NOW)
 
     assert later.last[0].domain_name == "container shop/cart-0/redis"
 
@@ -167,13 +167,13 @@ def test_a_name_that_was_known_stays_when_the_pod_is_gone() -> None:
     ],
 )
 def test_a_domain_whose_pod_was_never_known_is_called_by_its_uid(domain: str, name: str) -> None:
-    card = score(None, [reported(domain=domain)], (), Names(), node=NODE, now=NOW)
+    card = score(None, [reported(domain=domain)], (), Names(), node=NODE, sampled_at=NOW, now=NOW)
 
     assert card.last[0].domain_name == name
 
 
 def test_the_exit_code_of_the_container_that_ended_is_taken_from_its_pod() -> None:
-    card = score(None, [reported()], (), ended(137, "OOMKilled", 5), node=NODE, now=NOW)
+    card = score(None, [reported()], (), ended(137, "OOMKilled", 5), node=NODE, sampled_at=NOW, now=NOW)
 
     assert card.last[0].exit_code == 137
 
@@ -185,7 +185,7 @@ def ended(code: int, reason: str, seconds_ago: float) -> Names:
 
 def of_status(names: Names, *kills: ReportedKill, age: float = 3600) -> list[ScoredKill]:
     began = Scorecard(since=NOW - timedelta(seconds=age))
-    card = score(began, kills, (), names, node=NODE, now=NOW)
+    card = score(began, kills, (), names, node=NODE, sampled_at=NOW, now=NOW)
     return [kill for kill in card.last if kill.source is KillSource.CONTAINER_STATUS]
 
 
@@ -214,6 +214,12 @@ def test_what_an_agent_has_told_is_not_counted_again_from_the_status() -> None:
     assert of_status(ended(137, "OOMKilled", 90), reported(at=NOW - timedelta(seconds=92))) == []
     of_pod = reported(at=NOW - timedelta(seconds=92), memcg=REDIS.rpartition("/")[0])
     assert of_status(ended(137, "OOMKilled", 90), of_pod) == []
+
+
+def test_a_report_from_before_a_kill_does_not_make_it_unforeseen() -> None:
+    began, names = Scorecard(since=NOW - timedelta(hours=1)), ended(137, "OOMKilled", 90)
+    before = NOW - timedelta(seconds=95)
+    assert score(began, (), (), names, node=NODE, sampled_at=before, now=NOW).kills == 0
 
 
 def test_a_kill_is_linked_with_the_warning_of_its_container() -> None:

@@ -265,7 +265,15 @@ class Reconciler:
             domains=forecast.forecast_domains(judged.outlooks, names, page_size),
             risks=(*current, *kept),
             past_risks=past,
-            scorecard=scorecard.score(card, judged.report.kills, warnings, names, node=judged.node, now=now),
+            scorecard=scorecard.score(
+                card,
+                judged.report.kills,
+                warnings,
+                names,
+                node=judged.node,
+                sampled_at=judged.report.sampled_at,
+                now=now,
+            ),
             conditions=(
                 status.fresh(conditions, now),
                 status.at_risk(current, conditions, now),

@@ -100,6 +100,7 @@ def score(
     names: Names,
     *,
     node: Subject,
+    sampled_at: datetime,
     now: datetime,
 ) -> Scorecard:
     """The scorecard with the kills of a report.
@@ -110,12 +111,13 @@ def score(
         warnings: the risks that were announced, those that have ended lately included.
         names: the node's pods.
         node: the node.
+        sampled_at: up to when the report can tell of kills, by the node's clock.
         now: when.
     """
     card = before or Scorecard(since=now.replace(microsecond=0))
     fresh = [_scored(kill, warnings, names, node) for kill in new_kills(before, reported)]
     since = max(card.since, now - timedelta(seconds=PAST_RISK_SECONDS), _forgotten(card.last) or card.since)
-    fresh += _unseen((*card.last, *fresh), names, since, now)
+    fresh += _unseen((*card.last, *fresh), names, since, min(sampled_at, now))
     known = tuple(kill if kill.announced else _named(kill, names) for kill in card.last)
     counts = card.model_dump(include={"kills", "warned", *OUTCOME_COUNTS.values()})
     reasons = card.miss_reasons.model_dump()
@@ -187,12 +189,15 @@ def _scored(kill: ReportedKill, warnings: Sequence[Risk], names: Names, node: Su
     return scored.model_copy(update={"warning": link, "warned_since": risk.since})
 
 
-def _unseen(known: Sequence[ScoredKill], names: Names, since: datetime, now: datetime) -> list[ScoredKill]:
+def _unseen(
+    known: Sequence[ScoredKill], names: Names, since: datetime, told_until: datetime
+) -> list[ScoredKill]:
     """Containers that ended by an OOM kill which no agent has told of: it did not run then.
 
+    A report from before it does not show that: whoever could not write may have seen it, and tell yet.
     By the reason alone a container would count that only had a sibling killed (cgroup v1).
     """
-    latest = now - timedelta(seconds=UNSEEN_SECONDS)
+    latest = told_until - timedelta(seconds=UNSEEN_SECONDS)
     return [
         ScoredKill(
             id=f"status-{container_id[:16]}",
