@@ -113,6 +113,7 @@ def test_missing_crds_are_waited_for_and_named_once(caplog: pytest.LogCaptureFix
 
 def test_all_metrics_have_the_names_of_the_vocabulary() -> None:
     metrics = Metrics()
+    metrics.sources.leading = True
     metrics.sources.nodes["n1"] = view(status(redis=490))
     metrics.sources.api_failures["GET", 503] = 2
     metrics.reports.labels("ok").inc()
@@ -131,6 +132,12 @@ def test_all_metrics_have_the_names_of_the_vocabulary() -> None:
         "cart-0",
         "redis",
     )
+
+
+def test_who_leads_no_more_tells_of_no_node_though_work_was_under_way() -> None:
+    metrics = Metrics()
+    metrics.sources.nodes["n1"] = view(status(redis=490))
+    assert 'node="n1"' not in metrics.exposition().decode()
 
 
 def record(text: str, name: str = "kopf.watching") -> logging.LogRecord:

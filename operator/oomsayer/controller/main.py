@@ -242,9 +242,9 @@ class Operator:
 
     async def _on_leader(self, leading: bool) -> None:  # noqa: FBT001 - the one argument of a callback
         self._metrics.sources.leading = leading
+        self._metrics.sources.nodes.clear()
         if not leading:
             self._leading.clear()
-            self._metrics.sources.nodes.clear()
             return
         self._reconciler.forget_writes()
         self._look_at_all()

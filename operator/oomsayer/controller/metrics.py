@@ -163,7 +163,8 @@ class _Now(Collector):
             ("method", "code"),
             {(method, str(code)): count for (method, code), count in sources.api_failures.items()},
         )
-        yield from _forecasts(sources.nodes)
+        # What one that leads no more was still working on is not of now, and another tells it.
+        yield from _forecasts(sources.nodes if sources.leading else {})
 
 
 def _forecasts(nodes: Mapping[str, NodeView]) -> Iterator[Metric]:
