@@ -5,13 +5,15 @@ import time
 from collections.abc import Mapping
 from typing import Any, cast
 
+from tests.unit.controller_node import NOW
 from tests.unit.controller_objects import JUDGED, RISK
 
 from oomsayer.controller.apiserver import ApiError, ApiServer
 from oomsayer.controller.events import OBJECT_BURST, pod_subject
 from oomsayer.controller.metrics import Metrics
 from oomsayer.controller.reconcile import Reconciler
-from oomsayer.controller.state import State
+from oomsayer.controller.snapshot import ReportError
+from oomsayer.controller.state import STALE_AFTER, Seen, State
 
 
 class Api:
@@ -49,3 +51,26 @@ def test_a_risk_whose_last_event_has_to_wait_has_not_ended() -> None:
     api = Api()
     assert not taken_back(api, written_before=OBJECT_BURST)
     assert api.created == []
+
+
+class Cluster:
+    """Has a forecast of one node, and no longer its report."""
+
+    async def get(self, path: str, **_: str) -> Mapping[str, Any]:
+        if "nodememoryreports" in path:
+            raise ApiError(f"GET {path}: 404", 404, "NotFound")
+        return {"metadata": {"name": "n1", "resourceVersion": "1"}}
+
+    async def patch(self, _path: str, _body: object, _content_type: str) -> Mapping[str, Any]:
+        return {}
+
+
+def test_a_report_that_cannot_be_used_is_looked_for_again_since_it_may_be_gone() -> None:
+    state, metrics = State(), Metrics()
+    reconciler = Reconciler(cast("ApiServer", Cluster()), state, metrics, "me")
+    state.reports["n1"] = Seen(ReportError("of another time"), "1", NOW, time.monotonic())
+    again = asyncio.run(reconciler.node("n1"))
+    assert (again, list(metrics.sources.nodes)) == (STALE_AFTER.total_seconds(), ["n1"])
+    state.reports["n1"] = Seen(ReportError("of another time"), "1", NOW, time.monotonic() - 901)
+    assert asyncio.run(reconciler.node("n1")) is None
+    assert (list(metrics.sources.nodes), list(state.reports)) == ([], [])

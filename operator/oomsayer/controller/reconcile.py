@@ -90,7 +90,7 @@ class Reconciler:
         report = _usable(seen, now)
         if isinstance(report, ReportError):
             await self._without_use(name, seen, report, stored, before)
-            return None
+            return STALE_AFTER.total_seconds()  # it may be deleted while nobody watches
         age = seen.age(now, time.monotonic())
         sampled = (age + seen.delay).total_seconds()
         try:
@@ -99,7 +99,7 @@ class Reconciler:
             # Each number was within its bounds, and what follows from them is not.
             absurd = ReportError(f"what follows from the report does not validate: {first_errors(error)}")
             await self._without_use(name, seen, absurd, stored, before)
-            return None
+            return STALE_AFTER.total_seconds()
         self._metrics.reports.labels("ok").inc()
         stale = (STALE_AFTER - age).total_seconds() + 1
         return _soonest(again, stale)
