@@ -34,6 +34,13 @@ def test_a_pods_own_limit_is_the_pods_affair_and_the_nodes_is_the_nodes() -> Non
     ]  # fmt: skip
 
 
+def test_a_static_pods_events_have_the_uid_that_its_kubelet_gives_them() -> None:
+    config_hash = "0123456789abcdef0123456789abcdef"
+    domain = f"/kubepods.slice/kubepods-pod{config_hash}.slice"
+    mirrored = OWN.model_copy(update={"domain": domain, "pod_uid": "of-its-mirror"})
+    assert subjects(mirrored, NODE) == (Subject("Pod", "cart-0", "shop", config_hash), NODE)
+
+
 def test_an_event_has_all_that_the_api_asks_for() -> None:
     assert event(OWN, EventReason.RISK, "note", node=NODE).body("operator-0", NOW) == {
         "apiVersion": "events.k8s.io/v1",

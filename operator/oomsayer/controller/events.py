@@ -6,7 +6,7 @@ second operator, is refused by the API server as existing already, and so nothin
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +14,7 @@ from oomsayer.api.budget import Bucket
 from oomsayer.api.forecast import Risk, ScoredKill
 from oomsayer.api.vocabulary import EVENT_ACTION, REPORTING_CONTROLLER, EventReason
 from oomsayer.controller.risk import Scope, key, scope
+from oomsayer.kubelet.cgroups import owner
 
 NODE_EVENT_NAMESPACE = "default"
 """Where Kubernetes keeps Events about objects without a namespace."""
@@ -95,6 +96,15 @@ def pod_subject(risk: Risk) -> Subject | None:
     return named_pod(risk.pod, risk.pod_uid)
 
 
+def known_to_kubelet(pod: Subject, path: str | None) -> Subject:
+    """The pod under the UID by which its Events are found: the one in the path of a cgroup of its.
+
+    Of a static pod that is another than its mirror's. The kubelet's Events have it, and `kubectl describe
+    pod` asks for no others.
+    """
+    return replace(pod, uid=(owner(path).pod_uid if path else None) or pod.uid)
+
+
 def named_pod(full_name: str, uid: str) -> Subject | None:
     """The pod NAMESPACE/NAME, None for one without a name."""
     namespace, slash, name = full_name.partition("/")
@@ -110,7 +120,7 @@ def subjects(risk: Risk, node: Subject) -> tuple[Subject, Subject | None]:
     pod = pod_subject(risk)
     if scope(risk.domain) is Scope.NODE or pod is None:
         return node, pod
-    return pod, node
+    return known_to_kubelet(pod, risk.domain), node
 
 
 def reason(risk: Risk) -> EventReason:

@@ -13,7 +13,7 @@ from oomsayer.api.eviction import (
 from oomsayer.api.forecast import Risk
 from oomsayer.api.vocabulary import EventReason
 from oomsayer.api.words import capital
-from oomsayer.controller.events import Subject, named_pod
+from oomsayer.controller.events import Subject, known_to_kubelet, named_pod
 from oomsayer.controller.forecast import Outlook
 from oomsayer.controller.names import Names
 from oomsayer.controller.policy import Rules
@@ -192,6 +192,7 @@ def findings(eviction: Eviction, risks: Iterable[Risk], outlook: Outlook, names:
         subject = named_pod(place.pod_name, place.pod_uid)
         if subject is not None:
             note = f"{capital(eviction.inversion)}. {capital(eviction.summary)}."
+            subject = known_to_kubelet(subject, victim.task.memcg)
             yield Finding(subject, EventReason.PRIORITY_INVERSION, note, min(near))
 
 

@@ -17,7 +17,14 @@ from oomsayer.api.forecast import (
     ScoredKill,
 )
 from oomsayer.api.report import ReportedKill
-from oomsayer.controller.events import Subject, event_name, reason, subjects
+from oomsayer.controller.events import (
+    Subject,
+    event_name,
+    known_to_kubelet,
+    named_pod,
+    reason,
+    subjects,
+)
 from oomsayer.controller.names import Names
 from oomsayer.controller.risk import Scope, scope
 from oomsayer.forecast.match import MissReason, Outcome
@@ -159,8 +166,8 @@ def with_kill(card: Scorecard, kill: ScoredKill) -> Scorecard:
 
 def kills_subject(kill: ScoredKill, node: Subject) -> Subject:
     """What a kill's Event is about: its pod, or the Node."""
-    namespace, slash, name = kill.pod.partition("/")
-    return Subject("Pod", name, namespace, kill.pod_uid) if slash else node
+    pod = named_pod(kill.pod, kill.pod_uid)
+    return node if pod is None else known_to_kubelet(pod, kill.cgroup)
 
 
 def _scored(kill: ReportedKill, warnings: Sequence[Risk], names: Names, node: Subject) -> ScoredKill:
