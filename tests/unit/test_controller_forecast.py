@@ -130,6 +130,11 @@ def test_a_crowded_nodes_forecast_stays_small_and_keeps_the_orders_that_matter()
     assert by_room[-1].victim is not None
     orders = sum(len(d.model_dump_json(include={"order"}, by_alias=True)) for d in domains)
     assert orders < FULL_ORDERS_BYTES
+    near, far = by_room[0].victim, by_room[-1].victim
+    assert near is not None
+    assert far is not None
+    assert near.cgroup == by_room[0].path
+    assert (far.comm, far.pod_uid, far.cgroup) == ("worker", "", None)
 
 
 def test_only_names_that_are_shown_are_asked_for() -> None:

@@ -25,9 +25,12 @@ from oomsayer.kernel.verdict import FIRST_VICTIMS, Candidate, KillSet, Verdict, 
 from oomsayer.kubelet.cgroups import Owner, owner
 
 FULL_ORDERS_BYTES = 32 * 1024
-"""Above this size of all domains, those with the most room keep victim and runner-up, not the kill order."""
+"""Above this size of all domains, those with the most room keep victim and runner-up by name alone, and not
+the kill order: every node's forecast is in etcd, and each write of it for some minutes more."""
 PIDS_SHOWN = 256
 """Of a kill set; its count tells the rest."""
+FAR_PIDS_SHOWN = 16
+"""The same of a domain with much room on a crowded node."""
 
 _SENTENCES_SHOWN = 64
 _SENTENCE_CHARACTERS = 1024
@@ -163,10 +166,28 @@ def forecast_domains(domains: Sequence[Outlook], names: Names, page_size: int) -
     for outlook in near_first:
         domain = _domain(outlook, names, page_size)
         if size > FULL_ORDERS_BYTES:
-            domain = domain.model_copy(update={"order": ()})
+            domain = _far(domain)
         size += len(domain.model_dump_json(by_alias=True, exclude_none=True))
         shown[outlook.path] = domain
     return tuple(shown[outlook.path] for outlook in domains if outlook.path in shown)
+
+
+def _far(domain: ForecastDomain) -> ForecastDomain:
+    """A domain in few words: its victims' ids and cgroups would be two thirds of it."""
+    kill_set = domain.kill_set
+    return domain.model_copy(
+        update={
+            "order": (),
+            "victim": _by_name(domain.victim),
+            "runner_up": _by_name(domain.runner_up),
+            "kill_set": kill_set.model_copy(update={"pids": kill_set.pids[:FAR_PIDS_SHOWN]}),
+        }
+    )
+
+
+def _by_name(process: ForecastProcess | None) -> ForecastProcess | None:
+    unsaid = {"pod_uid": "", "container_id": "", "cgroup": None}
+    return None if process is None else process.model_copy(update=unsaid)
 
 
 def room_bytes(room: Headroom) -> int | None:
