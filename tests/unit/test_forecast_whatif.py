@@ -12,7 +12,7 @@ from oomsayer.kernel.snapshot import ROOT, Snapshot, Task
 from oomsayer.kernel.verdict import verdict_at
 from oomsayer.kubelet.cgroups import Qos
 from oomsayer.kubelet.eviction import PodUsage
-from oomsayer.kubelet.podspec import Container, PodSpec
+from oomsayer.kubelet.podspec import Container, ContainerKind, PodSpec
 
 SPEC = PodSpec(Qos.BURSTABLE, (Container("redis", 0, 512 * MI), Container("web", 0, 1024 * MI)))
 PAIR = Subject(UID, POD, SPEC, {"redis": REDIS, "web": WEB})
@@ -181,6 +181,17 @@ def test_a_container_gets_no_more_than_its_pod_has() -> None:
 def test_a_static_pod_is_not_resized() -> None:
     target = replace(PAIR, spec=replace(PAIR.spec, static=True))
     assert against_kernel(node(web=1000), target, WEB)[0].takes is Takes.NEW_POD
+
+
+def test_an_init_container_needs_another_pod_and_an_ephemeral_one_has_no_request() -> None:
+    def advised(kind: ContainerKind) -> list[Takes]:
+        containers = (Container("redis"), Container("web", 820 * MI, 1024 * MI, kind))
+        target = replace(PAIR, spec=PodSpec(Qos.BURSTABLE, containers))
+        return [p.takes for p in against_kernel(node(web=1000), target, WEB)]
+
+    assert advised(ContainerKind.INIT) == [Takes.NEW_POD, Takes.KUBELET]
+    assert advised(ContainerKind.EPHEMERAL) == [Takes.KUBELET]
+    assert advised(ContainerKind.SIDECAR) == [Takes.RESIZE, Takes.KUBELET]
 
 
 def test_no_advice_for_a_pod_that_is_not_the_victim() -> None:

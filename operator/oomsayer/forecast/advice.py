@@ -15,7 +15,12 @@ from oomsayer.kernel.snapshot import Snapshot
 from oomsayer.kernel.verdict import Candidate, Verdict, verdict_at
 from oomsayer.kubelet.cgroups import Qos
 from oomsayer.kubelet.eviction import PodUsage, ranked
-from oomsayer.kubelet.podspec import SYSTEM_CRITICAL_PRIORITY, aggregate_request
+from oomsayer.kubelet.podspec import (
+    SYSTEM_CRITICAL_PRIORITY,
+    Container,
+    ContainerKind,
+    aggregate_request,
+)
 
 SAFE_SHARE = 1 / 200
 """Of the domain: by so much the new victim must lead, or what fluctuates would turn it back."""
@@ -84,14 +89,14 @@ def against_kubelet(pods: Sequence[PodUsage], subject: Subject, container: str) 
         return Change(container=container, request_bytes=mebibytes * _MIB)
 
     found: list[Proposal] = []
-    own = subject.spec.container(container)
+    own = _changeable(subject, container)
     if own is not None:
         most = (order[0].over_request_bytes + own.request_bytes) // _MIB + 1
         if own.limit_bytes is not None:
             most = min(most, own.limit_bytes // _MIB)
         least = _least(lambda n: _try(first, request(n)) is not None, own.request_bytes // _MIB + 1, most)
         if least is not None:
-            takes = _by_resize(subject, Takes.RESIZE)
+            takes = _by_resize(subject, own, Takes.RESIZE)
             found.append(Proposal(request(least), takes, evicted=first(request(least))))
     for priority in sorted({p for pod in order[1:] for p in (pod.spec.priority, pod.spec.priority + 1)}):
         change = Change(priority=priority)
@@ -113,7 +118,7 @@ class _Trial:
     def request(self) -> Proposal | None:
         """A greater request lowers oom_score_adj, step by step."""
         spec = self.subject.spec
-        own = spec.container(self.container)
+        own = _changeable(self.subject, self.container)
         if own is None:
             return None
         most = own.limit_bytes or self.snapshot.memory.total_bytes
@@ -126,7 +131,7 @@ class _Trial:
         # The request that it has, first: a resize in place left its processes with their old oom_score_adj.
         low = -(-own.request_bytes // _MIB)
         least = _least(lambda n: self._spared(change(n)) is not None, low, most // _MIB)
-        takes = _by_resize(self.subject, Takes.RESTART)
+        takes = _by_resize(self.subject, own, Takes.RESTART)
         return None if least is None else self._proposal(change(least), takes)
 
     def guaranteed(self) -> Proposal | None:
@@ -137,7 +142,7 @@ class _Trial:
 
     def limit(self) -> Proposal | None:
         """A greater limit of the container, until the domain has room."""
-        own = self.subject.spec.container(self.container)
+        own = _changeable(self.subject, self.container)
         if own is None or own.limit_bytes is None:
             return None
 
@@ -161,7 +166,7 @@ class _Trial:
         least = _least(roomy, own.limit_bytes // _MIB + 1, most)
         if least is None:
             return None
-        return self._told(change(least), _by_resize(self.subject, Takes.RESIZE))
+        return self._told(change(least), _by_resize(self.subject, own, Takes.RESIZE))
 
     def single_process(self) -> Proposal | None:
         """Not the whole container dies, but the one process."""
@@ -204,13 +209,20 @@ class _Trial:
         return Proposal(change, takes, verdict, headroom(verdict.domain, after).headroom_bytes)
 
 
-def _by_resize(subject: Subject, takes: Takes) -> Takes:
+def _changeable(subject: Subject, name: str) -> Container | None:
+    """The container of that name, None for an ephemeral one: it may have neither request nor limit."""
+    container = subject.spec.container(name)
+    return None if container is None or container.kind is ContainerKind.EPHEMERAL else container
+
+
+def _by_resize(subject: Subject, container: Container, takes: Takes) -> Takes:
     """A resize in place must leave the class as it is, so it cannot give a BestEffort pod a request.
 
-    A static pod is never resized: its manifest is changed, and the kubelet makes another of it.
+    A static pod is never resized: its manifest is changed, and the kubelet makes another of it. Nor is an
+    init container that runs to its end.
     """
     fixed = subject.spec.static or subject.spec.qos is Qos.BEST_EFFORT
-    return Takes.NEW_POD if fixed else takes
+    return Takes.NEW_POD if fixed or container.kind is ContainerKind.INIT else takes
 
 
 def _try(ask: Callable[[Change], PodUsage | None], change: Change) -> PodUsage | None:
