@@ -331,3 +331,10 @@ def test_the_readme_lists_every_value() -> None:
 def _load(path: Path) -> Manifest:
     manifest: Manifest = yaml.safe_load(path.read_text())
     return manifest
+
+
+def test_a_long_release_leaves_room_for_the_longest_name() -> None:
+    done = helm("template", "r" * 53, CHART, "-n", "watch", "--set", "metrics.serviceMonitor.enabled=true")
+    assert done.returncode == 0, done.stderr
+    names = [m["metadata"]["name"] for m in yaml.safe_load_all(done.stdout) if m and m["kind"] == "Service"]
+    assert [len(name) <= 63 for name in names] == [True, True]
