@@ -15,7 +15,8 @@ class Api:
         self.policies = policies
         self.forecasts = forecasts
 
-    async def names(self, path: str) -> list[str]:
+    async def names(self, path: str, *, cached: bool = False) -> list[str]:
+        assert cached is path.endswith("/oomforecasts")  # a policy that is new must not look deleted
         return self.policies if path.endswith("/oompolicies") else self.forecasts
 
 

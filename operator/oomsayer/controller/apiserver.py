@@ -134,14 +134,20 @@ class ApiServer:
         """
         return await self._request("GET", path, params=params)
 
-    async def names(self, path: str) -> list[str]:
-        """The names of all objects in the collection at `path`; nothing else of them is read.
+    async def names(self, path: str, *, cached: bool = False) -> list[str]:
+        """The names of all objects in the collection at `path`; nothing else of them is sent.
+
+        Args:
+            path: of the collection.
+            cached: take what the API server has in memory, a moment old. Else it may read all of every
+                object from etcd.
 
         Raises:
             ApiError: see there.
         """
         accept = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
-        answer = await self._request("GET", path, accept=accept)
+        params = {"resourceVersion": "0"} if cached else None
+        answer = await self._request("GET", path, params=params, accept=accept)
         return [str(item["metadata"]["name"]) for item in answer.get("items") or ()]
 
     async def create(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:

@@ -59,7 +59,8 @@ class Relist:
             log.info("policy %s is gone", name)
             if self._state.lost_policy(name):
                 self._policies_changed()
-        forecasts = set(await self._api.names(f"/apis/{API_VERSION}/{FORECAST_PLURAL}"))
+        # Big, and one for each node: a name that is a moment old does no harm, since the report is asked for.
+        forecasts = set(await self._api.names(f"/apis/{API_VERSION}/{FORECAST_PLURAL}", cached=True))
         gone = forecasts - self._state.reports.keys()
         for node in gone - self._told:
             self._node_gone(node)
