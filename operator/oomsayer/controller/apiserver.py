@@ -176,9 +176,9 @@ class ApiServer:
 
     async def close(self) -> None:
         """Close the connections."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        session, self._session = self._session, None  # nobody else takes it up while it closes
+        if session is not None:
+            await session.close()
 
     async def _request(
         self,
