@@ -27,6 +27,7 @@ class Advice(Model):
     value: Word = Field(description="The smallest value that moves the choice.")
     takes_effect: Literal["resize", "restart", "new pod", "kubelet restart"] = Field(
         description="What has to happen before it counts: a resize in place, a restart of the container, "
-        "another pod, or another configuration of the node's kubelet."
+        "another pod, or another configuration of the node's kubelet, which containers have once they "
+        "start anew."
     )
     then: Sentence = Field(default="", description="What the same model says after the change.")
