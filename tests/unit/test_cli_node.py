@@ -272,6 +272,43 @@ print(signature(lambda a, *, b: None), file=sys.stderr)
         assert watching.stderr.read() == ""
         watching.stderr.close()
 
+    @pytest.mark.parametrize("words", [(), ("-o", "json"), ("--watch",)], ids=["table", "json", "watch"])
+    def test_a_full_disk_is_said_in_one_line(self, root: Path, words: tuple[str, ...]) -> None:
+        with Path("/dev/full").open("wb") as full:
+            done = subprocess.run(
+                [sys.executable, "-m", "oomsayer", "node", "--root", str(root), *words],
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                env={**os.environ, "PYTHONPATH": str(SOURCES)},
+                timeout=60,
+                check=False,
+            )
+        assert done.returncode == 2
+        assert done.stderr == "oomsayer: cannot write the output: No space left on device\n"
+
+    @pytest.mark.parametrize(
+        ("line", "status", "says"),
+        [
+            ("node --root ROOT >&-", 0, ""),
+            ("explain <&-", 2, "oomsayer explain: give a FILE, or pipe a log in"),
+            ("explain - <&-", 2, "oomsayer explain: give a FILE, or pipe a log in"),
+        ],
+    )
+    def test_a_stream_that_is_closed_is_no_traceback(
+        self, root: Path, line: str, status: int, says: str
+    ) -> None:
+        done = subprocess.run(
+            ["sh", "-c", f"'{sys.executable}' -m oomsayer {line.replace('ROOT', str(root))}"],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(SOURCES)},
+            timeout=60,
+            check=False,
+        )
+        assert (done.returncode, done.stdout) == (status, "")
+        assert done.stderr[: len(says) or None] == says
+
     def test_no_proc(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["node", "--root", str(tmp_path)]) == 1
         err = capsys.readouterr().err

@@ -92,7 +92,8 @@ def _opened(path: str | None) -> tuple[str, BinaryIO]:
         UnreadableLogError: it cannot be opened.
     """
     if path in (None, _STDIN):
-        if path is None and sys.stdin.isatty():
+        # None where whoever started this has closed it.
+        if sys.stdin is None or (path is None and sys.stdin.isatty()):
             raise UnreadableLogError(
                 "give a FILE, or pipe a log in: dmesg | oomsayer explain, journalctl -k | oomsayer explain"
             )

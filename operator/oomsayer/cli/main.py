@@ -1,5 +1,6 @@
 """The command `oomsayer`."""
 
+import errno
 import os
 import sys
 from argparse import ArgumentParser, HelpFormatter, Namespace
@@ -18,6 +19,9 @@ class Command(Protocol):
 
 
 _PROGRAM = "oomsayer"
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What the kernel says of a file that takes no more; commands write to stdout alone."""
+_NOT_WRITTEN = 2
 
 
 class _Help(HelpFormatter):
@@ -52,18 +56,32 @@ def main(argv: Sequence[str] | None = None) -> int:
         SystemExit: the arguments are wrong (status 2), or only ask for help or the version.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    if sys.stdout is None:
+        # Whoever started this has closed it.
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - as in explain; till the end
     _accept_any_text()
     try:
         command, args = _parse(words)
         status = command.run(args) if command else 0
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read has enough. Python flushes once more at exit: let that go nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read has enough.
+        _write_no_more()
         return 0
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        _write_no_more()
+        print(f"{_PROGRAM}: cannot write the output: {error.strerror}", file=sys.stderr)
+        return _NOT_WRITTEN
     except KeyboardInterrupt:
         return 130
     return status
+
+
+def _write_no_more() -> None:
+    """Python flushes stdout once more at exit: let that go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parse(words: Sequence[str]) -> tuple[Command | None, Namespace]:
