@@ -333,6 +333,19 @@ print(signature(lambda a, *, b: None), file=sys.stderr)
         assert main([]) == 0
         assert "agent" in capsys.readouterr().out
 
+    @pytest.mark.parametrize(
+        ("columns", "first"),
+        [("0", "usage: oomsayer [-h]"), ("-1", "usage: oomsayer [-h]"), ("20", "usage:")],
+    )
+    def test_help_is_as_wide_as_the_terminal(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], columns: str, first: str
+    ) -> None:
+        monkeypatch.setenv("COLUMNS", columns)
+        assert main([]) == 0
+        line = capsys.readouterr().out.splitlines()[0]
+        assert line.startswith(first)
+        assert len(line) <= 20 or columns != "20"
+
     def test_a_missing_library_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "oomsayer.controller.main", None)
         with pytest.raises(SystemExit, match="does not contain `operator`"):

@@ -115,10 +115,10 @@ def _overview() -> ArgumentParser:
 
 
 def _columns() -> int:
-    try:
-        return int(os.environ["COLUMNS"])
-    except (KeyError, ValueError):
-        pass
+    """How wide the terminal is. Some shells and containers set COLUMNS to 0: as if it were not set."""
+    told = os.environ.get("COLUMNS", "")
+    if told.isdecimal() and int(told) > 0:
+        return int(told)
     try:
         return os.get_terminal_size().columns or 80
     except OSError:
