@@ -1,5 +1,6 @@
 """How a command finds its cluster; that it then reads it is shown in tests/api."""
 
+import json
 from argparse import ArgumentParser
 from pathlib import Path
 
@@ -47,6 +48,35 @@ def test_a_kubeconfig_that_does_not_load_is_named_with_the_cause_in_one_line(
         found("--kubeconfig", str(path))
     assert str(error.value).startswith(f"{path}: ")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        ((), "there is no kubeconfig {}: set KUBECONFIG, or give --kubeconfig or --context"),
+        (("--context", "prod"), "context prod: there is no kubeconfig {}"),
+        (("--kubeconfig", "{}"), "there is no kubeconfig {}"),
+    ],
+)
+def test_a_kubeconfig_that_is_not_there_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...], says: str
+) -> None:
+    path = tmp_path / "none"
+    monkeypatch.setattr(config.kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(path))
+    with pytest.raises(ClusterError) as error:
+        found(*(flag.format(path) for flag in flags))
+    assert str(error.value) == says.format(path)
+
+
+def test_a_server_that_is_away_is_named_with_the_systems_own_words(tmp_path: Path) -> None:
+    path, server = tmp_path / "config", "https://127.0.0.1:1"
+    here = {"name": "c", "cluster": {"server": server}, "user": {}, "context": {"cluster": "c", "user": "c"}}
+    path.write_text(
+        json.dumps({"clusters": [here], "users": [here], "contexts": [here], "current-context": "c"})
+    )
+    with pytest.raises(ClusterError) as error:
+        found("--kubeconfig", str(path)).forecasts()
+    assert str(error.value) == f"no answer from the API server {server}: Connection refused"
 
 
 @pytest.mark.usefixtures("in_pod")

@@ -2,10 +2,13 @@
 
 import json
 import logging
+import os
+import re
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 import urllib3
@@ -17,6 +20,8 @@ from oomsayer.api.vocabulary import FORECAST_PLURAL, GROUP, REPORT_PLURAL, VERSI
 Json = dict[str, Any]
 
 _TIMEOUT_SECONDS = 20.0
+_CLIENTS_WORDS = "Invalid kube-config file. "
+_URLLIB3_OBJECT = re.compile(r"HTTPS?Connection(Pool)?\([^)]*\): ")
 
 
 class ClusterError(Exception):
@@ -66,20 +71,18 @@ class Cluster:
             if not args.namespace:
                 self.namespace = _namespace_of(args.kubeconfig, args.context)
         except (config.ConfigException, YAMLError, OSError, TypeError) as error:
+            problem = _problem(error, args.kubeconfig, args.context)
             if args.kubeconfig or args.context:
-                named = args.kubeconfig or f"context {args.context}"
-                raise ClusterError(f"{named}: {_cause(error)}") from error
-            self._client = self._in_pod(error)
+                raise ClusterError(problem) from error
+            self._client = self._in_pod(problem)
 
     @staticmethod
-    def _in_pod(problem: Exception) -> Any:  # noqa: ANN401 - the client is untyped
+    def _in_pod(problem: str) -> Any:  # noqa: ANN401 - the client is untyped
         configuration = client.Configuration()
         try:
             config.load_incluster_config(client_configuration=configuration)
-        except config.ConfigException:
-            raise ClusterError(
-                f"{_cause(problem)}: set KUBECONFIG, or give --kubeconfig or --context"
-            ) from problem
+        except config.ConfigException as error:
+            raise ClusterError(f"{problem}: set KUBECONFIG, or give --kubeconfig or --context") from error
         return client.ApiClient(configuration)
 
     def report(self, node: str) -> Json | None:
@@ -146,7 +149,8 @@ class Cluster:
                 f"the API server answered {error.status} {error.reason}: {_said(error)}"
             ) from error
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise ClusterError(f"no answer from the API server: {error}") from error
+            server = self._client.configuration.host
+            raise ClusterError(f"no answer from the API server {server}: {_silence(error)}") from error
         return answer
 
 
@@ -156,11 +160,31 @@ def _namespace_of(kubeconfig: str | None, context: str | None) -> str:
     return str((chosen.get("context") or {}).get("namespace") or "default")
 
 
+def _problem(error: Exception, kubeconfig: str | None, context: str | None) -> str:
+    """Why there is no cluster by a kubeconfig: which one, and what of it, in one line."""
+    where = kubeconfig or str(config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION)
+    named = kubeconfig or (f"context {context}" if context else where)
+    if not any(Path(place).expanduser().exists() for place in where.split(os.pathsep)):
+        absent = f"there is no kubeconfig {where}"
+        return absent if named == where else f"{named}: {absent}"
+    return f"{named}: {_cause(error)}"
+
+
 def _cause(error: Exception) -> str:
-    """Why a kubeconfig does not load, in one line; the client stumbles over what is YAML and none of one."""
+    """What is wrong with a kubeconfig; the client stumbles over what is YAML and none of one."""
     if isinstance(error, TypeError):
         return "holds no kubeconfig"
-    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(text.removeprefix(_CLIENTS_WORDS).split()).rstrip(".") or type(error).__name__
+
+
+def _silence(error: Exception) -> str:
+    """Why there was no answer, as the system says it where it does: urllib3 tells of its own objects."""
+    reason = getattr(error, "reason", None) or error
+    cause = reason.__cause__ or reason
+    if isinstance(cause, OSError) and cause.strerror:
+        return cause.strerror
+    return _URLLIB3_OBJECT.sub("", str(reason)) or type(reason).__name__
 
 
 def _said(error: Any) -> str:  # noqa: ANN401 - the client is untyped
