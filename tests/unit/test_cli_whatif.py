@@ -132,19 +132,33 @@ def test_what_can_not_be_is_said_with_its_remedy(run: Run, words: tuple[str, ...
 
 
 @pytest.mark.parametrize(
-    "words",
+    ("words", "says"),
     [
-        ("--request", "much"),
-        ("--memory=-much",),
-        ("--limit", "-1Gi"),
-        ("--single-process-oom-kill", "perhaps"),
-        ("--qos", "Best"),
+        (("--request", "much"), "'much' is no quantity"),
+        (("--memory=-much",), "'much' is no quantity"),
+        (("--limit", "-1Gi"), "--limit"),
+        (("--single-process-oom-kill", "perhaps"), "neither true nor false"),
+        (("--qos", "Best"), "'Best' is none of Guaranteed, Burstable, BestEffort"),
+        (("--pod", ""), "'' is not [NAMESPACE/]NAME"),
+        (("--pod", "shop/"), "'shop/' is not [NAMESPACE/]NAME"),
+        (("--pod", "v1/shop/cart-0"), "'v1/shop/cart-0' is not [NAMESPACE/]NAME"),
     ],
 )
-def test_words_that_mean_nothing_are_refused(run: Run, words: tuple[str, ...]) -> None:
+def test_words_that_mean_nothing_are_refused(
+    run: Run, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], says: str
+) -> None:
     with pytest.raises(SystemExit) as error:
         run("what-if", "--pod", "shop/cart-0", *words)
     assert error.value.code == 2
+    assert says in capsys.readouterr().err
+
+
+def test_nothing_to_change_is_said_before_a_cluster_is_asked(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(whatif, "Cluster", None)
+    assert main(["what-if", "--pod", "shop/cart-0", "--container", "web"]) == 1
+    assert "nothing to change" in capsys.readouterr().err
 
 
 def test_less_memory_no_limit_and_another_class_are_understood(run: Run) -> None:

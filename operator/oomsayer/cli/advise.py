@@ -26,6 +26,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Add what `oomsayer advise` takes."""
     parser.add_argument(
         "--pod",
+        type=cluster.pod_name,
         metavar="[NAMESPACE/]NAME",
         help="work it out for this pod, at risk or not (default: what the forecasts advise for pods at risk)",
     )

@@ -4,7 +4,7 @@ import json
 import logging
 import os
 import re
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
@@ -20,6 +20,7 @@ from oomsayer.api.vocabulary import FORECAST_PLURAL, GROUP, REPORT_PLURAL, VERSI
 Json = dict[str, Any]
 
 _TIMEOUT_SECONDS = 20.0
+_POD = re.compile(r"([^/\s]+/)?[^/\s]+")
 _CLIENTS_WORDS = "Invalid kube-config file. "
 _URLLIB3_OBJECT = re.compile(r"HTTPS?Connection(Pool)?\([^)]*\): ")
 
@@ -48,6 +49,17 @@ def add_arguments(parser: ArgumentParser, *, namespace: str | None = None) -> No
         default="table",
         help="table is for people, json and yaml are for scripts (default: table)",
     )
+
+
+def pod_name(text: str) -> str:
+    """What --pod takes: NAME or NAMESPACE/NAME, neither of them empty.
+
+    Raises:
+        ArgumentTypeError: it is something else.
+    """
+    if not _POD.fullmatch(text):
+        raise ArgumentTypeError(f"{text!r} is not [NAMESPACE/]NAME, such as shop/cart-0")
+    return text
 
 
 class Cluster:

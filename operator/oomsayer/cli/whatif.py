@@ -3,6 +3,7 @@
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -33,7 +34,9 @@ _NONE = "-"
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add what `oomsayer what-if` takes."""
-    parser.add_argument("--pod", required=True, metavar="[NAMESPACE/]NAME", help="the pod to change")
+    parser.add_argument(
+        "--pod", required=True, type=cluster.pod_name, metavar="[NAMESPACE/]NAME", help="the pod to change"
+    )
     parser.add_argument("--container", metavar="NAME", help="which of its containers (default: the only one)")
     parser.add_argument(
         "--memory",
@@ -43,9 +46,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--request", type=_size, metavar="SIZE", help="the container's memory request")
     parser.add_argument("--limit", type=_limit, metavar="SIZE|none", help="the container's memory limit")
-    parser.add_argument(
-        "--qos", type=Qos, choices=tuple(Qos), metavar="CLASS", help="Guaranteed, Burstable or BestEffort"
-    )
+    parser.add_argument("--qos", type=_qos, metavar="CLASS", help="Guaranteed, Burstable or BestEffort")
     parser.add_argument("--priority", type=int, metavar="NUMBER", help="the pod's priority, for eviction")
     parser.add_argument(
         "--single-process-oom-kill",
@@ -59,8 +60,9 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Print the forecast before and after; the exit status."""
     try:
+        change = _change(args)
         before = scene(Cluster(args), args.pod)
-        change = _change(args, before)
+        change = _of_container(change, before)
         after = before.after(change)
     except (ClusterError, ImpossibleChangeError) as error:
         print(f"oomsayer what-if: {error}", file=sys.stderr)
@@ -72,19 +74,13 @@ def run(args: Namespace) -> int:
     return 0
 
 
-def _change(args: Namespace, now: Scene) -> Change:
+def _change(args: Namespace) -> Change:
     """The change that the options name.
 
     Raises:
-        ClusterError: they name none, or leave open of which container.
+        ClusterError: they name none.
     """
-    about_container = (args.memory, args.request, args.limit)
     container = args.container or ""
-    if not container and any(value is not None for value in about_container):
-        regular = sorted(now.subject.containers)
-        if len(regular) != 1:
-            raise ClusterError(f"--container: which one? Those that run: {', '.join(regular) or 'none'}")
-        container = regular[0]
     change = Change(
         container=container,
         memory_bytes=args.memory,
@@ -100,6 +96,21 @@ def _change(args: Namespace, now: Scene) -> Change:
             "--single-process-oom-kill"
         )
     return change
+
+
+def _of_container(change: Change, now: Scene) -> Change:
+    """The change with its container, which is the only one where none is named.
+
+    Raises:
+        ClusterError: it is about a container, and there are others.
+    """
+    about_container = (change.memory_bytes, change.request_bytes, change.limit_bytes)
+    if change.container or all(value is None for value in about_container):
+        return change
+    regular = sorted(now.subject.containers)
+    if len(regular) != 1:
+        raise ClusterError(f"--container: which one? Those that run: {', '.join(regular) or 'none'}")
+    return replace(change, container=regular[0])
 
 
 def _lines(before: Scene, after: Scene, change: Change) -> Iterator[str]:
@@ -236,6 +247,13 @@ def _size(text: str) -> int:
 
 def _limit(text: str) -> int:
     return NO_LIMIT if text == "none" else _size(text)
+
+
+def _qos(text: str) -> Qos:
+    try:
+        return Qos(text)
+    except ValueError as error:
+        raise ArgumentTypeError(f"{text!r} is none of {', '.join(Qos)}") from error
 
 
 def _yes_or_no(text: str) -> bool:
