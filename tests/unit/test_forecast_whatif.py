@@ -194,6 +194,12 @@ def test_an_init_container_needs_another_pod_and_an_ephemeral_one_has_no_request
     assert advised(ContainerKind.SIDECAR) == [Takes.RESIZE, Takes.KUBELET]
 
 
+def test_no_greater_limit_where_there_is_room() -> None:
+    assert [p.change for p in against_kernel(node(web=900), PAIR, WEB)] == [
+        Change(single_process_oom_kill=True)
+    ]
+
+
 def test_no_advice_for_a_pod_that_is_not_the_victim() -> None:
     snapshot = crowded(task(300, "worse", "/system.slice", 4000, 1000))
     assert against_kernel(snapshot, PAIR, ROOT) == []

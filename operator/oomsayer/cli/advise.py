@@ -74,7 +74,10 @@ def _of_forecasts(reached: Cluster, namespace: str | None) -> list[Advice]:
 
 def _lines(advice: Sequence[Advice], pod: str | None) -> Iterator[str]:
     if not advice:
-        yield f"Nothing to advise: no killer would take {f'pod {pod}' if pod else 'a pod at risk'} first."
+        yield (
+            f"Nothing to advise: no killer would take {f'pod {pod}' if pod else 'a pod at risk'} first, "
+            "or no change would spare it."
+        )
         return
     yield from aligned([_HEADER, *map(_row, advice)], frozenset())
     yield ""

@@ -141,7 +141,10 @@ class _Trial:
         return self._proposal(Change(qos=Qos.GUARANTEED), Takes.NEW_POD)
 
     def limit(self) -> Proposal | None:
-        """A greater limit of the container, until the domain has room."""
+        """A greater limit of the container, until the domain has room; one that has needs no greater.
+
+        It may be at risk all the same, since it grows: no limit mends a leak.
+        """
         own = _changeable(self.subject, self.container)
         if own is None or own.limit_bytes is None:
             return None
@@ -153,17 +156,21 @@ class _Trial:
             amount = mebibytes * _MIB
             return Change(self.container, limit_bytes=amount, request_bytes=amount if both else None)
 
-        def roomy(mebibytes: int) -> bool:
-            try:
-                after, _ = changed(self.snapshot, self.subject, change(mebibytes))
-            except ImpossibleChangeError:
-                return False
-            verdict = verdict_at(self.domain_path, after)
-            share = headroom(verdict.domain, after).share if verdict else None
+        def roomy(snapshot: Snapshot) -> bool:
+            verdict = verdict_at(self.domain_path, snapshot)
+            share = headroom(verdict.domain, snapshot).share if verdict else None
             return share is not None and share >= ROOM_SHARE
 
+        def enough(mebibytes: int) -> bool:
+            try:
+                return roomy(changed(self.snapshot, self.subject, change(mebibytes))[0])
+            except ImpossibleChangeError:
+                return False
+
+        if roomy(self.snapshot):
+            return None
         most = (self.subject.spec.limit_bytes or _LARGEST_LIMIT) // _MIB
-        least = _least(roomy, own.limit_bytes // _MIB + 1, most)
+        least = _least(enough, own.limit_bytes // _MIB + 1, most)
         if least is None:
             return None
         return self._told(change(least), _by_resize(self.subject, own, Takes.RESIZE))
