@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from tests.unit.oom_report_text import CONTAINER, CONTAINER_PATH, POD, Row, Text
 
 SOURCE = Path(__file__).parents[2] / "operator"
@@ -70,6 +71,14 @@ def test_json_is_one_object_with_the_promised_fields(tmp_path: Path) -> None:
     assert first["next"]["changes"]["next_bytes_more"] == (90_001 - 401) * 4096
 
 
+def test_yaml_says_the_same(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text(REPORT.text() + REPORT.text().replace("100", "300"))
+    told = json.loads(explain(log, "-o", "json").stdout)
+    assert len(told["reports"]) == 2
+    assert yaml.safe_load(explain(log, "-o", "yaml").stdout) == told
+
+
 def test_the_table_names_pod_and_container_and_fits_120_columns() -> None:
     done = explain("-", stdin=REPORT.text().encode())
     lines = done.stdout.decode().splitlines()
@@ -87,12 +96,15 @@ def test_control_characters_of_a_name_never_reach_the_terminal() -> None:
     assert all(c.isprintable() or c == "\n" for c in out)
 
 
-@pytest.mark.parametrize("output", ["table", "json"])
-def test_a_log_without_reports_is_exit_1(output: str) -> None:
+@pytest.mark.parametrize(
+    ("output", "nothing"),
+    [("table", b""), ("json", b'{"reports": []}\n'), ("yaml", b"reports: []\n")],
+)
+def test_a_log_without_reports_is_exit_1(output: str, nothing: bytes) -> None:
     done = explain("-", "-o", output, stdin=b"nothing here\n")
     assert done.returncode == 1
     assert b"no OOM report in standard input" in done.stderr
-    assert done.stdout == (b'{"reports": []}\n' if output == "json" else b"")
+    assert done.stdout == nothing
 
 
 def test_an_empty_log_is_a_log_without_reports() -> None:

@@ -45,9 +45,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "-o",
         "--output",
-        choices=("table", "json"),
+        choices=("table", "json", "yaml"),
         default="table",
-        help="table is for people, json for scripts (default: table)",
+        help="table is for people, json and yaml are for scripts (default: table)",
     )
 
 
@@ -77,6 +77,15 @@ def _print(explanations: Iterable[Explanation], output: str) -> int:
             print(separator, document(found, explanation), sep="\n", end="")
             separator = ","
         print("\n]}" if found else '{"reports": []}')
+        return found
+    if output == "yaml":
+        from oomsayer.cli import yaml  # noqa: PLC0415 - likewise
+        from oomsayer.cli.explain_json import fields  # noqa: PLC0415 - likewise
+
+        for found, explanation in enumerate(explanations, start=1):
+            print("reports:\n" if found == 1 else "", yaml.dump([fields(found, explanation)]), sep="", end="")
+        if not found:
+            print("reports: []")
         return found
     from oomsayer.cli.explain_table import text  # noqa: PLC0415 - likewise
 

@@ -1,4 +1,4 @@
-"""What `oomsayer explain --output json` prints: one object for a report, whose fields scripts rely on."""
+"""What `oomsayer explain --output json|yaml` prints: an object for a report; scripts rely on its fields."""
 
 import json
 from typing import TypeAlias
