@@ -12,6 +12,15 @@ from tests.chart.values_table import CHART
 Manifest = dict[str, Any]
 
 
+class Strict(yaml.SafeLoader):
+    """Refuses a key that comes twice, as kustomize does."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - PyYAML's
+        keys = [key.value for key, _ in node.value]
+        assert len(keys) == len(set(keys)), f"{sorted(keys)}: one comes twice, {node.start_mark}"
+        return super().construct_mapping(node, deep)
+
+
 def helm(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     argv = [tools.tool("helm"), *arguments]
     return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
@@ -20,7 +29,7 @@ def helm(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 def render(*arguments: str | Path) -> list[Manifest]:
     done = helm("template", "oomsayer", CHART, "-n", "watch", *arguments)
     assert done.returncode == 0, done.stderr
-    return [manifest for manifest in yaml.safe_load_all(done.stdout) if manifest]
+    return [manifest for manifest in yaml.load_all(done.stdout, Strict) if manifest]
 
 
 def refusal(*arguments: str) -> str:

@@ -39,6 +39,26 @@ def test_lint_finds_nothing(values: Path) -> None:
     assert "[WARNING]" not in done.stdout
 
 
+def test_what_people_add_wins_over_the_same_key_of_the_charts() -> None:
+    key = r"kubectl\.kubernetes\.io/default-container"
+    places = [
+        "agent.podLabels",
+        "operator.podLabels",
+        "metrics.podMonitor.labels",
+        "metrics.prometheusRule.labels",
+    ]
+    manifests = render(
+        "--set", "commonLabels.team=all,metrics.podMonitor.enabled=true,metrics.prometheusRule.enabled=true",
+        "--set", ",".join(f"{place}.team=one" for place in places),
+        "--set", f"agent.podAnnotations.{key}=other",
+    )  # fmt: skip
+    pods = [pod(manifests, kind) for kind in PODS]
+    others = [m for m in manifests if m["kind"] in ("PodMonitor", "PrometheusRule")]
+    assert {m["metadata"]["labels"]["team"] for m in (*pods, *others)} == {"one"}
+    assert pods[0]["metadata"]["annotations"] == {"kubectl.kubernetes.io/default-container": "other"}
+    assert {m["metadata"]["labels"]["team"] for m in manifests if m not in others} == {"all"}
+
+
 def test_every_object_carries_the_usual_labels(case: list[Manifest]) -> None:
     assert {
         m["metadata"]["name"] for m in case if not m["metadata"].get("labels", {}).keys() >= LABELS

@@ -43,6 +43,11 @@ app.kubernetes.io/component: {{ .component }}
 app.kubernetes.io/component: {{ .component }}
 {{- end }}
 
+{{/* Labels or annotations, and more of them by people, which win: (dict "own" YAML "more" MAP). No key comes twice. */}}
+{{- define "oomsayer.withMore" -}}
+{{- toYaml (merge (dict) (default dict .more) (fromYaml .own)) }}
+{{- end }}
+
 {{- define "oomsayer.image" -}}
 {{ .Values.image.repository }}:{{ default .Chart.AppVersion .Values.image.tag }}{{ with .Values.image.digest }}@{{ . }}{{ end }}
 {{- end }}
