@@ -9,6 +9,7 @@ from tests.unit.controller_objects import status
 
 from oomsayer.agent.metrics import Metrics as AgentMetrics
 from oomsayer.agent.metrics import Sampled
+from oomsayer.api.crd import RESOURCES
 from oomsayer.api.vocabulary import Annotation, Condition, ConditionReason, EventReason
 from oomsayer.controller.metrics import Metrics as OperatorMetrics
 from oomsayer.controller.metrics import view
@@ -32,6 +33,10 @@ def section(title: str) -> str:
 def test_every_name_is_explained_where_it_belongs(title: str, words: list[str]) -> None:
     named = re.findall(r"`([^`]+)`", section(title))
     assert [word for word in words if word not in named] == []
+
+
+def test_every_short_name_is_told() -> None:
+    assert [r.short for r in RESOURCES if f"`{r.short}`" not in REFERENCE.partition("\n## ")[0]] == []
 
 
 def exposed() -> dict[str, tuple[str, str]]:
