@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "interval",
         "SECONDS",
         _seconds,
-        "shortest wait between samples",
+        "shortest wait between samples of a calm node",
         default=f"{INTERVAL_SECONDS:g}",
     )
     flag(
