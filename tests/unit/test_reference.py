@@ -10,9 +10,11 @@ from tests.unit.controller_objects import status
 from oomsayer.agent.metrics import Metrics as AgentMetrics
 from oomsayer.agent.metrics import Sampled
 from oomsayer.api.crd import RESOURCES
+from oomsayer.api.forecast import RiskLevel
 from oomsayer.api.vocabulary import Annotation, Condition, ConditionReason, EventReason
 from oomsayer.controller.metrics import Metrics as OperatorMetrics
 from oomsayer.controller.metrics import view
+from oomsayer.forecast.match import MissReason, Outcome
 
 REFERENCE = (Path(__file__).resolve().parents[2] / "docs" / "reference.md").read_text()
 ROW = re.compile(r"^\| `(oomsayer_\w+)` \| (\w+) \| ([\w, ]*)\| (.+) \|$", re.MULTILINE)
@@ -28,6 +30,7 @@ def section(title: str) -> str:
         ("Events", [reason.value for reason in EventReason]),
         ("Annotations", [annotation.value for annotation in Annotation]),
         ("Conditions", [*(c.value for c in Condition), *(reason.value for reason in ConditionReason)]),
+        ("Metrics of the operator", [*RiskLevel, *Outcome, *MissReason]),
     ],
 )
 def test_every_name_is_explained_where_it_belongs(title: str, words: list[str]) -> None:
