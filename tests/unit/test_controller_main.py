@@ -1,6 +1,7 @@
 import argparse
 import asyncio
 import logging
+import time
 from pathlib import Path
 from typing import Any, cast
 
@@ -9,9 +10,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from tests.unit.controller_objects import status
 
+from oomsayer.agent.report import rfc3339
 from oomsayer.api.vocabulary import OperatorMetric
 from oomsayer.controller.apiserver import ApiError, ApiServer, service_account, wait_for_kinds
-from oomsayer.controller.main import add_arguments, run
+from oomsayer.controller.main import Dated, add_arguments, run
 from oomsayer.controller.metrics import Metrics, view
 from oomsayer.controller.terse import QUIET_SECONDS, Terse
 
@@ -157,3 +159,14 @@ def test_kopfs_retries_are_told_once_in_a_while_and_shortened() -> None:
     clock[0] = QUIET_SECONDS
     assert terse.filter(retries[1])
     assert all(terse.filter(record("mine", "oomsayer.operator")) for _ in range(3))
+
+
+def test_a_line_is_dated_as_the_agents_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        record = logging.makeLogRecord({"created": 1_764_000_123.25, "msecs": 250.0, "msg": "said"})
+        assert Dated("%(asctime)s %(message)s").format(record) == f"{rfc3339(record.created)} said"
+    finally:
+        monkeypatch.undo()
+        time.tzset()

@@ -88,9 +88,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run until a signal says to stop; the exit code."""
-    logging.basicConfig(
-        level=str(args.log_level).upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    stderr = logging.StreamHandler()
+    stderr.setFormatter(Dated("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=str(args.log_level).upper(), handlers=[stderr])
     if args.log_level != "debug":
         logging.getLogger("kopf").setLevel(logging.WARNING)
         # It warns that it leaves the signals alone, which is why it runs in a thread.
@@ -107,6 +107,14 @@ def run(args: argparse.Namespace) -> int:
         log.error("cannot serve metrics on %s:%s: %s", host, port, error)  # noqa: TRY400 - likewise
         return 1
     return 0
+
+
+class Dated(logging.Formatter):
+    """Dates a line as the agent does: 2026-11-24T01:02:03.456Z, whatever TZ says."""
+
+    converter = staticmethod(time.gmtime)
+    default_time_format = "%Y-%m-%dT%H:%M:%S"
+    default_msec_format = "%s.%03dZ"
 
 
 class Operator:
