@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 from tests.unit.controller_node import KUBEPODS, MI, POD, REDIS, UID, WEB, node, task
 
+from oomsayer.api.policy import PolicyThresholds
 from oomsayer.controller.advice import described
-from oomsayer.forecast.advice import Takes, against_kernel, against_kubelet
+from oomsayer.forecast.advice import ROOM_SHARE, Takes, against_kernel, against_kubelet
 from oomsayer.forecast.whatif import NO_LIMIT, Change, ImpossibleChangeError, Subject, changed, changed_spec
 from oomsayer.kernel.snapshot import ROOT, Snapshot, Task
 from oomsayer.kernel.verdict import verdict_at
@@ -150,9 +151,9 @@ def test_a_best_effort_pod_must_be_made_anew_for_a_request() -> None:
 def test_a_limit_is_raised_until_there_is_room_and_a_group_is_taken_apart() -> None:
     snapshot = node(web=1000)
     limit, single = against_kernel(snapshot, PAIR, WEB)
-    # 1000 MiB are 90 % of 1112 MiB, rounded up.
-    assert (limit.change, limit.takes) == (Change("web", limit_bytes=1112 * MI), Takes.RESIZE)
-    assert limit.headroom_bytes == 112 * MI
+    # 1000 MiB are 85 % of 1177 MiB, rounded up.
+    assert (limit.change, limit.takes) == (Change("web", limit_bytes=1177 * MI), Takes.RESIZE)
+    assert limit.headroom_bytes == 177 * MI
     assert (single.change, single.takes) == (Change(single_process_oom_kill=True), Takes.KUBELET)
 
 
@@ -160,10 +161,10 @@ def test_of_a_guaranteed_pod_request_and_limit_are_raised_together() -> None:
     containers = (Container("redis", 512 * MI, 512 * MI), Container("web", 1024 * MI, 1024 * MI))
     target = replace(PAIR, spec=PodSpec(Qos.GUARANTEED, containers))
     limit = against_kernel(node(web=1000), target, WEB)[0]
-    assert limit.change == Change("web", limit_bytes=1112 * MI, request_bytes=1112 * MI)
+    assert limit.change == Change("web", limit_bytes=1177 * MI, request_bytes=1177 * MI)
     assert limit.takes is Takes.RESIZE
     assert changed_spec(target.spec, limit.change).qos is Qos.GUARANTEED
-    assert described(limit, target.spec) == ("limits.memory and requests.memory", "1Gi", "1112Mi")
+    assert described(limit, target.spec) == ("limits.memory and requests.memory", "1Gi", "1177Mi")
 
 
 def test_a_container_gets_no_more_than_its_pod_has() -> None:
@@ -194,8 +195,13 @@ def test_an_init_container_needs_another_pod_and_an_ephemeral_one_has_no_request
     assert advised(ContainerKind.SIDECAR) == [Takes.RESIZE, Takes.KUBELET]
 
 
+def test_the_room_that_is_advised_ends_a_risk() -> None:
+    thresholds = PolicyThresholds()
+    assert thresholds.pod_headroom_percent + thresholds.clear_percent == ROOM_SHARE * 100
+
+
 def test_no_greater_limit_where_there_is_room() -> None:
-    assert [p.change for p in against_kernel(node(web=900), PAIR, WEB)] == [
+    assert [p.change for p in against_kernel(node(web=850), PAIR, WEB)] == [
         Change(single_process_oom_kill=True)
     ]
 

@@ -24,8 +24,8 @@ from oomsayer.kubelet.podspec import (
 
 SAFE_SHARE = 1 / 200
 """Of the domain: by so much the new victim must lead, or what fluctuates would turn it back."""
-ROOM_SHARE = 0.1
-"""Of a limit: with so much room left it is no longer near its OOM."""
+ROOM_SHARE = 0.15
+"""Of a limit: with more room left a risk ends, as policies have it by default."""
 
 _MIB = 1 << 20
 _LARGEST_LIMIT = 1 << 40
@@ -159,7 +159,7 @@ class _Trial:
         def roomy(snapshot: Snapshot) -> bool:
             verdict = verdict_at(self.domain_path, snapshot)
             share = headroom(verdict.domain, snapshot).share if verdict else None
-            return share is not None and share >= ROOM_SHARE
+            return share is not None and share > ROOM_SHARE
 
         def enough(mebibytes: int) -> bool:
             try:
