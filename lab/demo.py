@@ -20,6 +20,9 @@ EXAMPLES = "oomsayer-examples"
 NODES = 2
 _PATIENCE_SECONDS = 420.0
 _IMAGE_VARIABLE = "OOMSAYER_IMAGE"
+_RELEASE = "oomsayer"
+_DESCRIPTION = "make demo"
+"""Of the release, so that no other is taken away."""
 _KILLED = 128 + 9
 _LEAK = 'open("/tmp/leak", "w")'
 _LEAKY_PROCESSES = ("app", "cache", "worker-1", "worker-2", "batch")
@@ -39,6 +42,7 @@ class Demo:
         """From nothing to a kill that was foretold; what it made stays until clear()."""
         with cache.locked("lab"):
             self.provider.up(NODES)
+        self._refuse_anothers()
         reference = self._image()
         self._install(reference)
         self._examples(reference)
@@ -58,12 +62,10 @@ class Demo:
     def clear(self) -> None:
         """Take away what play() made: the whole cluster where it is the lab's, else what was installed."""
         if self.provider.running() and self.provider.name == "existing":
+            self._refuse_anothers()
             say("removing the examples, the chart and its resources")
             self.kubectl("delete", "namespace", EXAMPLES, "--ignore-not-found")
-            helm = [str(tools.tool("helm")), "--kubeconfig", str(self.provider.kubeconfig)]
-            capture(
-                [*helm, "uninstall", "oomsayer", "--namespace", NAMESPACE, "--ignore-not-found", "--wait"]
-            )
+            self._helm("uninstall", _RELEASE, "--ignore-not-found", "--wait")
             self.kubectl("delete", "crd", *_CRDS, "--ignore-not-found")
             self.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found")
         with cache.locked("lab"):
@@ -77,13 +79,40 @@ class Demo:
         """Print a kubectl command and what it prints."""
         print(f"\n$ kubectl {' '.join(arguments)}\n{self.kubectl(*arguments)}", flush=True)
 
+    def _helm(self, *arguments: str) -> str:
+        helm = [str(tools.tool("helm")), "--kubeconfig", str(self.provider.kubeconfig)]
+        return capture([*helm, *arguments, "--namespace", NAMESPACE], timeout=_PATIENCE_SECONDS)
+
+    def _refuse_anothers(self) -> None:
+        """Touch nothing in somebody's cluster that the demo did not make.
+
+        Raises:
+            LabError: oomsayer is installed there, and not by the demo.
+        """
+        if self.provider.name != "existing":
+            return
+        installed = self.kubectl("get", "crd", *_CRDS, "--ignore-not-found", "--output", "name").split()
+        if installed and self._description() != _DESCRIPTION:
+            raise LabError(
+                "oomsayer is, or was, installed in this cluster, and not by the demo, which would change it "
+                f"and take it away. If nobody needs it: kubectl delete {' '.join(installed)}"
+            )
+
+    def _description(self) -> str:
+        """What the release says of itself; empty without one."""
+        releases = json.loads(self._helm("list", "--filter", f"^{_RELEASE}$", "--output", "json"))
+        if not releases:
+            return ""
+        status = json.loads(self._helm("status", _RELEASE, "--output", "json"))
+        return str(status["info"]["description"])
+
     def _image(self) -> str:
         if self.provider.name == "existing":
             reference = os.environ.get(_IMAGE_VARIABLE, "")
-            if not reference:
+            if "/" in reference.rpartition(":")[2] or ":" not in reference:
                 raise LabError(
                     "the cluster is not the lab's: build the Dockerfile, push the image where the "
-                    f"cluster can pull it, and name it in {_IMAGE_VARIABLE}"
+                    f"cluster can pull it, and name it in {_IMAGE_VARIABLE}, as REPOSITORY:TAG"
                 )
             return reference
         with cache.locked("image"):
@@ -95,14 +124,10 @@ class Demo:
     def _install(self, reference: str) -> None:
         say("installing the chart")
         repository, _, tag = reference.rpartition(":")
-        capture(
-            [
-                *(str(tools.tool("helm")), "--kubeconfig", str(self.provider.kubeconfig)),
-                *("upgrade", "--install", "oomsayer", str(image.REPOSITORY / "charts" / "oomsayer")),
-                *("--namespace", NAMESPACE, "--create-namespace"),
-                *("--set", f"image.repository={repository},image.tag={tag}"),
-            ],
-            timeout=_PATIENCE_SECONDS,
+        self._helm(
+            *("upgrade", "--install", _RELEASE, str(image.REPOSITORY / "charts" / "oomsayer")),
+            *("--create-namespace", "--description", _DESCRIPTION),
+            *("--set", f"image.repository={repository},image.tag={tag}"),
         )
         rollout.wait(self.provider.kubeconfig, NAMESPACE, seconds=_PATIENCE_SECONDS)
 

@@ -67,9 +67,15 @@ def test_without_an_api_server_to_talk_to_it_says_what_to_do(
     assert "set KUBECONFIG" in caplog.text
 
 
-@pytest.mark.parametrize("text", [None, "a: [", "text"])
+@pytest.mark.parametrize(
+    ("text", "why"), [(None, "No such file"), ("a: [", "expected the node"), ("text", "holds no kubeconfig")]
+)
 def test_a_kubeconfig_that_cannot_be_used_is_named(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str | None
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    text: str | None,
+    why: str,
 ) -> None:
     path = tmp_path / "config"
     if text is not None:
@@ -77,6 +83,7 @@ def test_a_kubeconfig_that_cannot_be_used_is_named(
     monkeypatch.setenv("KUBECONFIG", str(path))
     assert run(parsed("--metrics-address", "127.0.0.1:0")) == 2
     assert f"KUBECONFIG {path} cannot be used" in caplog.text
+    assert why in caplog.text
 
 
 @pytest.mark.parametrize(

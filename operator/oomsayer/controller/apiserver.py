@@ -83,7 +83,9 @@ def connection() -> kopf.ConnectionInfo:
         info = kopf.login_with_kubeconfig(settings=kopf.OperatorSettings())
     except (OSError, YAMLError, ValueError, TypeError, KeyError, AttributeError) as error:
         where = os.environ.get("KUBECONFIG") or "~/.kube/config"
-        raise kopf.LoginError(f"KUBECONFIG {where} cannot be used: {' '.join(str(error).split())}") from error
+        # YAML that is no kubeconfig lets kopf stumble over its types.
+        why = "holds no kubeconfig" if isinstance(error, TypeError | AttributeError) else str(error)
+        raise kopf.LoginError(f"KUBECONFIG {where} cannot be used: {' '.join(why.split())}") from error
     if info is None:
         raise kopf.LoginError("no API server: set KUBECONFIG, or run in a pod with a service account")
     return info
