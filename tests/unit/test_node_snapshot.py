@@ -7,6 +7,7 @@ import pytest
 from tests.fixtures.tree import unpack
 from tests.unit.made_up_machine import Machine, read, stat_of
 
+from oomsayer.agent.report import report
 from oomsayer.kernel.badness import oom_score
 from oomsayer.kernel.domain import within
 from oomsayer.kernel.snapshot import ROOT, MemcgEvents, Pressure, Snapshot, Task, Unkillable
@@ -230,13 +231,14 @@ def test_a_plain_machine_has_no_gaps(machine: Machine) -> None:
 POD = "/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod{}.slice".format(
     "0d5c9a2e_3b1f_4c7a_9e8d_112233445566"
 )
+ABOVE = ("/kubepods.slice", "/kubepods.slice/kubepods-besteffort.slice")
 STAT = "anon 4000\nfile 3000\ninactive_file 1000\nactive_file 500\n"
 
 
 def test_what_the_kubelet_evicts_by_is_read_of_pods_kubepods_and_the_root(machine: Machine) -> None:
     machine.write("sys/fs/cgroup/memory.stat", STAT)
     container = f"{POD}/cri-containerd-{'a' * 64}.scope"
-    for path in ("/kubepods.slice", "/kubepods.slice/kubepods-besteffort.slice", POD, container, "/box"):
+    for path in (*ABOVE, POD, container, "/box"):
         machine.cgroup(path, current="9000")
         machine.write(f"sys/fs/cgroup{path}/memory.stat", STAT)
     found = {path: memcg.working_set_bytes for path, memcg in machine.read().memcgs.items()}
@@ -254,8 +256,8 @@ def test_in_a_nested_node_the_root_is_a_cgroup_like_others(machine: Machine) -> 
 
 
 def test_a_pod_whose_numbers_can_not_be_read_has_none(machine: Machine) -> None:
-    machine.cgroup(POD.rpartition("/")[0])
-    machine.cgroup(POD)
+    for path in (*ABOVE, POD):
+        machine.cgroup(path)
     assert machine.read().memcgs[POD].working_set_bytes is None
 
 
@@ -268,7 +270,7 @@ def test_programs_that_kill_by_rules_of_their_own_are_named(machine: Machine) ->
 
 
 def test_on_v1_the_hierarchys_totals_count(machine: Machine) -> None:
-    for path in ("", POD):
+    for path in ("", *ABOVE, POD):
         files = {
             "limit_in_bytes": str(2**63 - 4096),
             "usage_in_bytes": "9000",
@@ -448,6 +450,21 @@ def test_a_cgroup_without_the_controller_belongs_to_the_one_above(machine: Machi
     assert "/box/inner" not in shot.memcgs
 
 
+def test_a_cgroup_that_can_not_be_read_leaves_no_hole_in_the_tree(machine: Machine) -> None:
+    """Its owner has closed it (chmod), or it got the controller while the tree was read."""
+    machine.cgroup("/pod", max="8388608")
+    machine.write("sys/fs/cgroup/pod/closed/cgroup.procs", "")
+    machine.cgroup("/pod/closed/inner", (5,), max="1048576")
+    machine.process(5, cgroup="/pod/closed/inner")
+    shot = machine.read()
+    told = verdicts(shot)
+
+    assert named(shot, "worker").memcg == "/pod"
+    assert [v.victim.task.pid for v in told if v.victim] == [5, 5]
+    assert [memcg["name"] for memcg in report(shot, told).status["memcgs"]] == ["", "pod"]
+    assert [gap for gap in shot.gaps if gap.startswith("1 memory cgroups are below one that cannot be read")]
+
+
 def test_a_removed_cgroup_leaves_its_process_to_the_one_above(machine: Machine) -> None:
     machine.cgroup("/box", max="1048576")
     machine.process(5, cgroup="/box/gone (deleted)")
@@ -460,6 +477,7 @@ class TestAsPod:
     @pytest.fixture
     @staticmethod
     def inside(machine: Machine, tmp_path: Path) -> Machine:
+        machine.cgroup("/pods")
         machine.cgroup("/pods/mine", (0, 0), max="1048576")
         machine.cgroup("/pods/other", (0,), max="2097152")
         machine.own = tmp_path / "own"

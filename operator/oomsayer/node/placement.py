@@ -38,6 +38,7 @@ class Placement:
         places: by pid, where cgroup.procs tells.
         base: where the reader's cgroup namespace begins in the tree, None where that is not known.
         strays: processes whose cgroup is outside the tree.
+        cut_off: cgroups with limits of their own, below one whose limit cannot be read.
     """
 
     memcgs: dict[str, Memcg] = field(default_factory=lambda: {ROOT: Memcg(ROOT)})
@@ -45,6 +46,7 @@ class Placement:
     places: dict[int, Place] = field(default_factory=dict)
     base: str | None = ROOT
     strays: int = 0
+    cut_off: int = 0
     _resolved: dict[str | None, Place | None] = field(default_factory=dict)
 
     def of(self, process: Process) -> Place:
@@ -113,8 +115,13 @@ class MemcgReader:
         for directory in self._tree.walk():
             path = directory.path
             memcg = read(path, directory.inode, self._tree.fd, swap)
+            above = parent_path(path)
             if memcg is None:
-                placement.homes[path] = placement.homes[parent_path(path)]
+                placement.homes[path] = placement.homes[above]
+            elif above not in placement.memcgs:
+                # Whoever owns a cgroup may close its files to others (chmod): a tree must have no hole.
+                placement.homes[path] = placement.homes[above]
+                placement.cut_off += 1
             else:
                 placement.memcgs[path] = memcg
                 placement.homes[path] = path
@@ -149,6 +156,11 @@ class MemcgReader:
             yield (
                 f"{placement.strays} processes are in cgroups outside {self._where}: "
                 "they are told under the node alone"
+            )
+        if placement.cut_off:
+            yield (
+                f"{placement.cut_off} memory cgroups are below one that cannot be read: "
+                "their processes are told under the nearest above that can"
             )
         limit = placement.memcgs[ROOT].max_bytes
         if limit is not None:
