@@ -353,3 +353,13 @@ def test_twins_of_a_nested_node_are_told_apart_by_memory_only_when_both_are_kill
 
     assert [kill.pid for kill in killed] == [202, 201]
     assert [(kill.pid, kill.comm) for kill in ambiguous] == [(None, "twin")]
+
+
+def test_of_a_cgroup_that_is_gone_with_all_above_it_the_domain_is_not_known() -> None:
+    before = single()
+    before = replace(before, tasks=(*before.tasks, task(300, "job", "/job", 20), task(301, "stray", ROOT, 9)))
+    unreported = [OomKill(pid, "", None, None, "", killed=(pid,)) for pid in (300, 301)]
+
+    kills = observe(between(before, without(before, 300, 301), NO_EVENTS, 2), unreported, Paths(), [])
+
+    assert [(kill.pid, kill.memcg, kill.domain) for kill in kills] == [(300, "/job", None), (301, ROOT, None)]

@@ -328,7 +328,7 @@ class _Counted:
 
     def domain(self, memcg: str, place: str) -> str | None:
         """The domain that a victim in `memcg` fell to: the cgroup above whose own limit saw an OOM."""
-        if not self._hierarchical:
+        if not self._hierarchical or place not in self.now:
             return None
         above = [path for path in self.now if within(memcg, path) and path != ROOT]
         found = [path for path in above if self._ooms(path) > 0]
