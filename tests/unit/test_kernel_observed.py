@@ -1,7 +1,9 @@
 """Which kills lie between two looks at a node."""
 
+import time
 from dataclasses import replace
 
+import pytest
 from tests.unit.controller_node import KUBEPODS, POD, REDIS, WEB, memcg, node, task
 
 from oomsayer.kernel.observed import Counts, Interval, KillSource, Look, OomCounts, Paths, observe, settled
@@ -363,3 +365,32 @@ def test_of_a_cgroup_that_is_gone_with_all_above_it_the_domain_is_not_known() ->
     kills = observe(between(before, without(before, 300, 301), NO_EVENTS, 2), unreported, Paths(), [])
 
     assert [(kill.pid, kill.memcg, kill.domain) for kill in kills] == [(300, "/job", None), (301, ROOT, None)]
+
+
+def full_node(cgroups: int) -> tuple[Interval, list[OomKill]]:
+    """A nested node of so many containers, in each of which one of two was killed, and the log of it."""
+    paths = [f"/kubepods/pod{n}" for n in range(cgroups)]
+    tasks = [task(100 + n, "worker", path, 10 + n % 5) for n, path in enumerate((*paths, *paths))]
+    memcgs = {path: memcg(path, 64) for path in (ROOT, "/kubepods", *paths)}
+    before = nested(replace(single(), tasks=tuple(tasks), memcgs=memcgs))
+    counts = {path: OomCounts(0, 1, 1, 1, 0) for path in paths}
+    counts["/kubepods"] = OomCounts(0, 0, cgroups, cgroups, 0)
+    now = replace(before, tasks=before.tasks[cgroups:])
+    zero = dict.fromkeys(counts, OomCounts(0, 0, 0, 0, 0))
+    log = [logged(9000 + t.pid, "worker", f"/box{t.memcg}", f"/box{t.memcg}") for t in tasks[:cgroups]]
+    return Interval(Look(before, zero, 0), Look(now, counts, cgroups)), log
+
+
+@pytest.mark.parametrize("source", [KillSource.COUNTERS, KillSource.KERNEL_LOG])
+def test_the_time_grows_no_faster_than_the_node(source: KillSource) -> None:
+    def seconds(cgroups: int) -> float:
+        interval, log = full_node(cgroups)
+        started = time.process_time()
+        assert settled(interval, None)
+        kills = observe(interval, log if source is KillSource.KERNEL_LOG else [], Paths("/box"), [])
+        assert {kill.source for kill in kills} == {source}
+        assert {kill.pid for kill in kills} == set(range(100, 100 + cgroups))
+        return time.process_time() - started
+
+    # Eight times the node: quadratic would be sixty-four times.
+    assert seconds(4000) < 24 * seconds(500) + 0.2

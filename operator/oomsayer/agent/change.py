@@ -20,6 +20,7 @@ their budget it writes once in 300 s in the long run: 0.0034 writes a second.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import cached_property
 from math import inf
 
 from oomsayer.api.budget import Bucket
@@ -272,9 +273,10 @@ def compare(told: State, now: State, snapshot: Snapshot) -> Change:
     worst = NO_CHANGE
     if told.sysctls != now.sysctls:
         worst = Change(Weight.ORDINARY, "a vm setting changed")
+    present = _Present(snapshot)
     for path, standing in now.standings.items():
         change = max(
-            _difference(told.standings.get(path), standing, snapshot),
+            _difference(told.standings.get(path), standing, present),
             _time(told.standings.get(path), standing, snapshot.taken_at),
             key=lambda change: change.weight,
         )
@@ -305,13 +307,33 @@ def _evictions(told: Usage, now: Usage) -> Change:
     return NO_CHANGE if path is None else Change(now.weight, f"{path} uses another amount of memory")
 
 
-def _difference(told: Standing | None, now: Standing, snapshot: Snapshot) -> Change:
+@dataclass(frozen=True)
+class _Present:
+    """A sample whose processes can be asked for: arranged when the first is, since most samples ask for none."""
+
+    snapshot: Snapshot
+
+    @cached_property
+    def tasks(self) -> Mapping[Identity, Task]:
+        """By identity."""
+        return {(task.pid, task.start_time): task for task in self.snapshot.tasks}
+
+    def points(self, identity: Identity, domain: Domain) -> int | None:
+        """The badness of a process in a domain, in pages; None where it is gone or never chosen."""
+        task = self.tasks.get(identity)
+        snapshot = self.snapshot
+        if task is None:
+            return None
+        return oom_badness(task, domain.totalpages, snapshot.era, snapshot.memory.page_size)
+
+
+def _difference(told: Standing | None, now: Standing, present: _Present) -> Change:
     path = now.domain.path
     if told is None:
         return Change(max(now.weight, Weight.ORDINARY), f"{path} is new")
     if told.domain.totalpages != now.domain.totalpages:
         return Change(max(now.weight, Weight.ORDINARY), f"{path} was resized")
-    return max((_victims(told, now, snapshot), _headroom(told, now)), key=lambda change: change.weight)
+    return max((_victims(told, now, present), _headroom(told, now)), key=lambda change: change.weight)
 
 
 def _headroom(told: Standing, now: Standing) -> Change:
@@ -345,10 +367,10 @@ def _time(told: Standing | None, now: Standing, moment: float) -> Change:
     return Change(Weight.URGENT if soonest < SOON_SECONDS else weight, what)
 
 
-def _victims(told: Standing, now: Standing, snapshot: Snapshot) -> Change:
+def _victims(told: Standing, now: Standing, present: _Present) -> Change:
     path = now.domain.path
     if told.victims[:1] != now.victims[:1]:
-        return Change(_weight_of_another_victim(told, now, snapshot), f"{path}: another victim")
+        return Change(_weight_of_another_victim(told, now, present), f"{path}: another victim")
     if told.comm != now.comm:
         return Change(now.weight, f"{path}: the victim has another name")
     if told.group != now.group:
@@ -360,27 +382,16 @@ def _victims(told: Standing, now: Standing, snapshot: Snapshot) -> Change:
     return NO_CHANGE
 
 
-def _weight_of_another_victim(told: Standing, now: Standing, snapshot: Snapshot) -> Weight:
+def _weight_of_another_victim(told: Standing, now: Standing, present: _Present) -> Weight:
     if not told.victims or not now.victims:
         return max(now.weight, Weight.ORDINARY)
-    behind = _points(told.victims[0], now.domain, snapshot)
-    ahead = _points(now.victims[0], now.domain, snapshot)
+    behind = present.points(told.victims[0], now.domain)
+    ahead = present.points(now.victims[0], now.domain)
     if behind is None or ahead is None:
         return max(now.weight, Weight.ORDINARY)
-    lead_bytes = (ahead - behind) * snapshot.memory.page_size
+    lead_bytes = (ahead - behind) * present.snapshot.memory.page_size
     within_slack = now.headroom_bytes is not None and lead_bytes * SLACK < now.headroom_bytes
     return max(now.weight.less(), Weight.MINOR) if within_slack else max(now.weight, Weight.ORDINARY)
-
-
-def _points(identity: Identity, domain: Domain, snapshot: Snapshot) -> int | None:
-    task = _find(identity, snapshot)
-    if task is None:
-        return None
-    return oom_badness(task, domain.totalpages, snapshot.era, snapshot.memory.page_size)
-
-
-def _find(identity: Identity, snapshot: Snapshot) -> Task | None:
-    return next((task for task in snapshot.tasks if (task.pid, task.start_time) == identity), None)
 
 
 class Decider:

@@ -12,13 +12,19 @@ Source: __oom_kill_process() and oom_kill_process() in mm/oom_kill.c; mem_cgroup
 memcg_memory_event() in mm/memcontrol.c.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import cached_property
+from operator import attrgetter
+from typing import TypeVar
 
-from oomsayer.kernel.domain import within
 from oomsayer.kernel.oomlog import OomKill
 from oomsayer.kernel.snapshot import OOM_SCORE_ADJ_MIN, ROOT, Snapshot, Task, Unkillable, parent_path
+
+Item = TypeVar("Item")
+Key = TypeVar("Key")
 
 _FAR_AHEAD = 2
 """How many times the memory of another is more than what growth between two samples explains."""
@@ -177,11 +183,13 @@ def observe(
     told = list(_from_log(interval, gone, logged, paths, pod_paths))
     counted = _Counted(interval)
     claimed = {counted.place_of(kill.memcg) for kill in told if kill.memcg is not None}
-    silent = [(place, times) for place, times in counted.places() if place not in claimed]
+    silent = [(place, times) for place, times in counted.places if place not in claimed]
     kills = _completed(told, silent, counted)
-    if all(kill.memcg is not None for kill in told):
+    if silent and all(kill.memcg is not None for kill in told):
+        suspects = _grouped(gone, lambda task: counted.place_of(task.memcg))
+        left = _Left(interval)
         for place, times in silent:
-            kills += _from_counters(interval, counted, gone, place, times)
+            kills += _from_counters(left, counted, suspects.get(place, []), place, times)
     if not kills and interval.before.snapshot.initial_pid_namespace:
         missing = interval.now.kills - interval.before.kills - counted.total()
         if missing > 0:
@@ -223,7 +231,7 @@ def settled(interval: Interval, logged: Sequence[OomKill] | None) -> bool:
         lines = sum(len(kill.killed) + (kill.oom_group is not None) for kill in logged)
         return lines >= interval.now.kills - interval.before.kills
     gone = interval.gone()
-    places = [counted.place_of(task.memcg) for task in gone]
+    missing = Counter(counted.place_of(task.memcg) for task in gone)
     dead = set(gone)
     left = {
         counted.place_of(task.memcg)
@@ -231,8 +239,8 @@ def settled(interval: Interval, logged: Sequence[OomKill] | None) -> bool:
         if task not in dead and task.oom_score_adj > OOM_SCORE_ADJ_MIN
     }
     return all(
-        place not in left if counted.groups(place) else places.count(place) >= times
-        for place, times in counted.places()
+        place not in left if counted.groups(place) else missing[place] >= times
+        for place, times in counted.places
     )
 
 
@@ -245,11 +253,12 @@ def _from_log(
 ) -> Iterator[ObservedKill]:
     nested = not interval.before.snapshot.initial_pid_namespace
     tasks = {task.pid: task for task in interval.before.snapshot.tasks}
+    pairs = _Pairs(gone, logged)
     for kill in logged:
         memcg = None if kill.memcg is None else paths.inner(kill.memcg, pod_paths)
         if nested and memcg is None:
             continue
-        task = _paired(kill, memcg, gone, logged) if nested else tasks.get(kill.pid)
+        task = pairs.task_of(kill, memcg) if nested else tasks.get(kill.pid)
         if memcg is None and task is not None:
             memcg = task.memcg
         domain = kill.domain
@@ -258,7 +267,7 @@ def _from_log(
             domain = paths.inner(domain, pod_paths)
         dead = frozenset(kill.killed)
         if nested:
-            dead = frozenset(t.pid for t in gone if t.memcg == memcg)
+            dead = pairs.gone_from(memcg)
         yield ObservedKill(
             KillSource.KERNEL_LOG,
             memcg,
@@ -275,26 +284,38 @@ def _from_log(
         )
 
 
-def _paired(kill: OomKill, memcg: str | None, gone: Sequence[Task], logged: Sequence[OomKill]) -> Task | None:
-    """The process of a nested node that the log's outer pid stands for.
+class _Pairs:
+    """The processes of a nested node that the log's outer pids stand for."""
 
-    Of as many as are gone from that cgroup under that name and oom_score_adj, the one that is as big among
-    them as the log's is among those that it names; None where there are more or fewer of them.
-    """
+    def __init__(self, gone: Sequence[Task], logged: Sequence[OomKill]) -> None:
+        self._pids = {
+            memcg: frozenset(task.pid for task in tasks)
+            for memcg, tasks in _grouped(gone, attrgetter("memcg")).items()
+        }
+        by_size = sorted(gone, key=attrgetter("rss_pages"))
+        self._gone = _grouped(by_size, attrgetter("memcg", "comm"))
+        self._rank: dict[OomKill, int] = {}
+        alike = _grouped(sorted(logged, key=lambda kill: kill.rss_kb or 0), _NAMED)
+        self._alike = {named: len(kills) for named, kills in alike.items()}
+        for kills in alike.values():
+            for rank, kill in enumerate(kills):
+                self._rank.setdefault(kill, rank)
 
-    def like(other: OomKill) -> bool:
-        named = (other.memcg, other.comm, other.oom_score_adj)
-        return named == (kill.memcg, kill.comm, kill.oom_score_adj)
+    def gone_from(self, memcg: str | None) -> frozenset[int]:
+        """Pids of those who are gone from a cgroup."""
+        return self._pids.get(memcg, frozenset())
 
-    same = sorted((k for k in logged if like(k)), key=lambda k: k.rss_kb or 0)
-    here = [
-        t
-        for t in gone
-        if t.memcg == memcg and t.comm == kill.comm and kill.oom_score_adj in (None, t.oom_score_adj)
-    ]
-    if len(here) != len(same):
-        return None
-    return sorted(here, key=lambda t: t.rss_pages)[same.index(kill)]
+    def task_of(self, kill: OomKill, memcg: str | None) -> Task | None:
+        """Of as many as are gone from that cgroup under that name and oom_score_adj, the one that is as big.
+
+        As big among them as the log's is among those that it names; None where there are more or fewer.
+        """
+        adj = kill.oom_score_adj
+        here = [t for t in self._gone.get((memcg, kill.comm), ()) if adj in (None, t.oom_score_adj)]
+        return here[self._rank[kill]] if len(here) == self._alike[_NAMED(kill)] else None
+
+
+_NAMED = attrgetter("memcg", "comm", "oom_score_adj")
 
 
 class _Counted:
@@ -304,17 +325,18 @@ class _Counted:
         self._before = interval.before
         self.now = {**interval.noticed, **interval.now.counts}
         self._hierarchical = interval.now.snapshot.cgroup_version == 2  # noqa: PLR2004 - cgroup v2
+        inner = (path for path in self.now if path != ROOT) if self._hierarchical else ()
+        self._below = _grouped(inner, parent_path)
 
-    def places(self) -> Iterator[tuple[str, int]]:
+    @cached_property
+    def places(self) -> list[tuple[str, int]]:
         """Where processes were killed, and how many: a cgroup, for itself and those below that are gone."""
-        for path in sorted(self.now):
-            times = self._own(path, "oom_kill")
-            if times > 0:
-                yield path, times
+        counts = ((path, self._own(path, "oom_kill")) for path in sorted(self.now))
+        return [(path, times) for path, times in counts if times > 0]
 
     def total(self) -> int:
         """All of them."""
-        return sum(times for _, times in self.places())
+        return sum(times for _, times in self.places)
 
     def groups(self, place: str) -> int:
         """How often a group died there as one."""
@@ -330,16 +352,14 @@ class _Counted:
         """The domain that a victim in `memcg` fell to: the cgroup above whose own limit saw an OOM."""
         if not self._hierarchical or place not in self.now:
             return None
-        above = [path for path in self.now if within(memcg, path) and path != ROOT]
+        lineage = list(_lineage(memcg))
+        above = [path for path in lineage if path in self.now]
         found = [path for path in above if self._ooms(path) > 0]
         if found:
             return found[0] if len(found) == 1 else None
         if self._own(place, "oom_below") > 0:
-            limited = [
-                m.path
-                for m in self._before.snapshot.memcgs.values()
-                if m.limited and within(memcg, m.path) and m.path not in self.now
-            ]
+            memcgs = self._before.snapshot.memcgs
+            limited = [p for p in lineage if p not in self.now and p in memcgs and memcgs[p].limited]
             return limited[0] if len(limited) == 1 else None
         return ROOT if all(self.now[path].oom is not None for path in above) else None
 
@@ -355,10 +375,8 @@ class _Counted:
 
     def _own(self, path: str, what: str) -> int:
         """How much a count has risen in a cgroup itself and in those below it that are gone."""
-        rise = self._rise(path, what)
-        if self._hierarchical:
-            rise -= sum(self._rise(p, what) for p in self.now if p != path and parent_path(p) == path)
-        return max(rise, 0)
+        below = sum(self._rise(inner, what) for inner in self._below.get(path, ()))
+        return max(self._rise(path, what) - below, 0)
 
     def _rise(self, path: str, what: str) -> int:
         return (getattr(self.now[path], what) or 0) - (getattr(self._at_first(path), what) or 0)
@@ -370,39 +388,52 @@ class _Counted:
         return before if before is not None and same else OomCounts(self.now[path].inode)
 
 
+class _Left:
+    """Who was there before and still is."""
+
+    def __init__(self, interval: Interval) -> None:
+        self.before = interval.before.snapshot
+        self._now = interval.now.snapshot
+
+    @cached_property
+    def _most(self) -> Mapping[str, Mapping[int, int]]:
+        """By cgroup path and oom_score_adj, the pages of the biggest."""
+        alive = {(t.pid, t.start_time) for t in self._now.tasks}
+        most: dict[str, dict[int, int]] = {}
+        for task in self.before.tasks:
+            if task.unkillable is None and (task.pid, task.start_time) in alive:
+                here = most.setdefault(task.memcg, {})
+                here[task.oom_score_adj] = max(here.get(task.oom_score_adj, 0), _pages(task))
+        return most
+
+    def outranks(self, suspect: Task) -> bool:
+        """Whether one of them was far ahead of a suspect in every domain.
+
+        Then that has probably ended of itself, and the one killed came and went between two samples.
+        """
+        return any(
+            adj >= suspect.oom_score_adj and pages > _FAR_AHEAD * _pages(suspect)
+            for adj, pages in self._most.get(suspect.memcg, {}).items()
+        )
+
+
 def _from_counters(
-    interval: Interval, counted: _Counted, gone: Iterable[Task], place: str, times: int
+    left: _Left, counted: _Counted, suspects: Sequence[Task], place: str, times: int
 ) -> Iterator[ObservedKill]:
-    suspects = [task for task in gone if counted.place_of(task.memcg) == place]
+    """What the counters of a place tell; `suspects` are those who are gone from there."""
     homes = {task.memcg for task in suspects}
     memcg = homes.pop() if len(homes) == 1 else place
     domain = counted.domain(memcg, place)
     pids = frozenset(task.pid for task in suspects)
     if counted.groups(place):
-        group = _topmost_group(memcg, domain or ROOT, interval.before.snapshot)
+        group = _topmost_group(memcg, domain or ROOT, left.before)
         victim = suspects[0] if len(suspects) == 1 else None
         yield _counted_kill(memcg, domain, victim, pids, times, group=group)
-    elif len(suspects) == times and not any(_outranked(task, interval) for task in suspects):
+    elif len(suspects) == times and not any(map(left.outranks, suspects)):
         for task in suspects:
             yield _counted_kill(task.memcg, domain, task, frozenset({task.pid}))
     else:
         yield _counted_kill(memcg, domain, None, pids, times)
-
-
-def _outranked(suspect: Task, interval: Interval) -> bool:
-    """Whether somebody who is still there was far ahead of it in every domain.
-
-    Then it has probably ended of itself, and the one killed came and went between two samples.
-    """
-    alive = {(t.pid, t.start_time) for t in interval.now.snapshot.tasks}
-    return any(
-        other.memcg == suspect.memcg
-        and other.oom_score_adj >= suspect.oom_score_adj
-        and other.unkillable is None
-        and _pages(other) > _FAR_AHEAD * _pages(suspect)
-        and (other.pid, other.start_time) in alive
-        for other in interval.before.snapshot.tasks
-    )
 
 
 def _pages(task: Task) -> int:
@@ -434,3 +465,18 @@ def _topmost_group(memcg: str, domain: str, snapshot: Snapshot) -> str | None:
             break
         path = parent_path(path)
     return group
+
+
+def _lineage(path: str) -> Iterator[str]:
+    """A cgroup and those above it, but for the root."""
+    while path != ROOT:
+        yield path
+        path = parent_path(path)
+
+
+def _grouped(items: Iterable[Item], key: Callable[[Item], Key]) -> dict[Key, list[Item]]:
+    """The items by what they have in common, each group in their order."""
+    groups: dict[Key, list[Item]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return groups
