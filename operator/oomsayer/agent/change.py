@@ -309,7 +309,10 @@ def _evictions(told: Usage, now: Usage) -> Change:
 
 @dataclass(frozen=True)
 class _Present:
-    """A sample whose processes can be asked for: arranged when the first is, since most samples ask for none."""
+    """A sample whose processes can be asked for.
+
+    They are arranged when the first is asked for: most samples ask for none.
+    """
 
     snapshot: Snapshot
 
