@@ -1,6 +1,7 @@
 """The fast verdict against the slow one: ask every process, at every step, as the kernel does."""
 
 import random
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -332,3 +333,27 @@ def test_what_a_pruned_snapshot_omits_is_counted_once_wherever_cgroups_nest() ->
         hierarchy = arrange(replace(snapshot, omitted=omitted), 1)
         one_by_one = sum(each.tasks for each in omitted if any(within(each.memcg, path) for path in gone))
         assert hierarchy.omitted_in(gone) == one_by_one
+
+
+def sandboxes(count: int) -> Snapshot:
+    """So many PID namespaces of two processes each, all in one cgroup."""
+    pids = range(10, 10 + 2 * count, 2)
+    tasks = tuple(
+        Task(pid + k, pid, f"p{pid}", "/box", 0, 100 + pid + k, parent=pid if k else 1, reaper=pid)
+        for pid in pids
+        for k in (0, 1)
+    )
+    memcgs = {ROOT: Memcg(ROOT), "/box": Memcg("/box", 2, max_bytes=1 << 30)}
+    return replace(random_snapshot(0), tasks=tasks, memcgs=memcgs, cpusets=())
+
+
+def test_pruning_takes_no_longer_than_the_node_is_big() -> None:
+    def seconds(count: int) -> float:
+        snapshot = sandboxes(count)
+        told = verdicts(snapshot, DEPTH)
+        started = time.process_time()
+        assert len(prune(snapshot, DEPTH, told).tasks) == 2 * count
+        return time.process_time() - started
+
+    # Eight times the node: quadratic would be sixty-four times.
+    assert seconds(4000) < 16 * seconds(500) + 0.1

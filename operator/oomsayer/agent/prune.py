@@ -7,9 +7,11 @@ shows. All others are counted for each cgroup. A verdict from the pruned snapsho
 full one; a test holds this on random snapshots.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
+from oomsayer.kernel.domain import within
 from oomsayer.kernel.hierarchy import ancestors, dies_with_group
 from oomsayer.kernel.pidns import takes_its_cgroup, zap_pid_ns_processes
 from oomsayer.kernel.snapshot import ROOT, Memcg, Omitted, Snapshot, Task, parent_path
@@ -64,26 +66,41 @@ def _where_cgroup_and_namespace_differ(snapshot: Snapshot) -> set[int]:
     In a container nobody is: the namespace's first process and all others are in its cgroup. Elsewhere
     those are named who end with a reaper outside its cgroup, or without it inside, and that reaper.
     """
-    pids: set[int] = set()
-    by_memcg: dict[str, list[Task]] = {}
-    for task in snapshot.tasks:
-        by_memcg.setdefault(task.memcg, []).append(task)
-    divided = ancestors(by_memcg)
     namespaces = zap_pid_ns_processes(snapshot.tasks)
-    for reaper in snapshot.tasks:
-        if reaper.pid != reaper.reaper:
-            continue
-        inside = {task.pid for task in namespaces.get(reaper.pid, ())}
-        here: list[Task] = []
-        if takes_its_cgroup(reaper):
-            here += by_memcg[reaper.memcg]
-            if reaper.memcg in divided:
-                here += [t for t in snapshot.tasks if t.memcg.startswith(reaper.memcg + "/")]
-        counted = {task.pid for task in here if dies_with_group(task) and task.pid != reaper.pid}
-        apart = counted ^ inside
-        if apart:
-            pids |= {*apart, reaper.pid}
+    reapers = [task for task in snapshot.tasks if task.pid == task.reaper]
+    if not reapers:
+        return set()
+    mortal = [task for task in snapshot.tasks if dies_with_group(task)]
+    counted = _with_those_below(Counter(task.memcg for task in mortal))
+    takers = Counter(task.memcg for task in reapers if takes_its_cgroup(task))
+    pids: set[int] = set()
+    ends: Counter[int] = Counter()  # by pid: how many of the reapers that it ends with count it
+    for reaper in reapers:
+        takes = takes_its_cgroup(reaper)
+        agreed = int(dies_with_group(reaper))
+        for task in namespaces.get(reaper.pid, ()):
+            if takes and dies_with_group(task) and within(task.memcg, reaper.memcg):
+                agreed += 1
+                ends[task.pid] += 1
+            else:
+                pids |= {task.pid, reaper.pid}
+        if takes and counted[reaper.memcg] > agreed:
+            pids.add(reaper.pid)
+    counting: dict[str, int] = {}
+    for path in sorted(counted, key=len):  # a path is longer than its parent's
+        counting[path] = takers[path] + (0 if path == ROOT else counting[parent_path(path)])
+    pids.update(t.pid for t in mortal if counting[t.memcg] - takes_its_cgroup(t) > ends[t.pid])
     return pids
+
+
+def _with_those_below(counts: Mapping[str, int]) -> Counter[str]:
+    """A count for each of these cgroups and those above, with those of all cgroups below it."""
+    below = Counter(dict.fromkeys(ancestors(counts), 0))
+    below.update(counts)
+    for path in sorted(below, key=len, reverse=True):
+        if path != ROOT:
+            below[parent_path(path)] += below[path]
+    return below
 
 
 def _without_working_sets(snapshot: Snapshot) -> Snapshot:
