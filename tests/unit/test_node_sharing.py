@@ -44,6 +44,14 @@ def test_without_proof_parent_and_child_of_equal_counters_share() -> None:
     assert assumed[0].startswith("pid 11 is taken to share the memory of its parent 10")
 
 
+def test_of_thousands_that_are_assumed_to_share_a_few_are_named() -> None:
+    pairs = [a_process(10 + pid, parent=9 + pid, vsize=pid // 2) for pid in range(2000)]
+    shared, assumed = sharers(pairs, None)
+    assert len(shared) == 2000
+    assert len(assumed) == 5
+    assert assumed[-1] == "996 more processes are taken to share their parents' memory"
+
+
 def test_idle_workers_that_look_alike_share_nothing() -> None:
     workers = [a_process(pid, parent=5) for pid in range(10, 20)]
     assert sharers(workers, None) == ({}, [])
