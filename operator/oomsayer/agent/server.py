@@ -17,7 +17,8 @@ CLIENT_TIMEOUT_SECONDS = 5.0
 """A client that sends nothing for so long is cut off."""
 
 MOST_CLIENTS = 16
-"""Who comes when so many are being answered is cut off: a scrape and two probes are what is meant to come."""
+"""When so many are being answered, the one that has been there for longest is cut off for the next: a scrape
+and two probes are what is meant to come, and they are soon done."""
 
 BREATH_SECONDS = 0.1
 """Where clients cannot be taken, for want of descriptors as a rule, some should go first."""
@@ -39,6 +40,8 @@ class HttpServer:
         """
         self._socket = _listening(*address)
         self._room = threading.Semaphore(MOST_CLIENTS)
+        self._clients: dict[socket.socket, None] = {}
+        """Those being answered, in the order in which they came."""
         self._thread = threading.Thread(target=self._serve, name="http", daemon=True)
         self._metrics = metrics
         self._ill = ill
@@ -67,14 +70,28 @@ class HttpServer:
                     return  # stopped
                 time.sleep(BREATH_SECONDS)
                 continue
-            if not self._room.acquire(blocking=False):
+            if not self._make_room():
                 client.close()
                 continue
+            self._clients[client] = None
             try:
                 threading.Thread(target=self._attend, args=(client,), daemon=True).start()
             except RuntimeError:  # there may be no more threads
-                self._room.release()
+                self._leave(client)
                 client.close()
+
+    def _make_room(self) -> bool:
+        """Whether one more may come; where it is full, the oldest has to go, whatever it still sends."""
+        if self._room.acquire(blocking=False):
+            return True
+        for oldest in list(self._clients)[:1]:
+            with suppress(OSError):  # it may have gone meanwhile
+                oldest.shutdown(socket.SHUT_RDWR)  # wakes its thread
+        return self._room.acquire(timeout=BREATH_SECONDS)
+
+    def _leave(self, client: socket.socket) -> None:
+        self._clients.pop(client, None)
+        self._room.release()
 
     def _attend(self, client: socket.socket) -> None:
         client.settimeout(CLIENT_TIMEOUT_SECONDS)
@@ -83,7 +100,7 @@ class HttpServer:
             with client, client.makefile("rb") as lines, suppress(OSError):
                 client.sendall(self._reply(lines))
         finally:
-            self._room.release()
+            self._leave(client)
 
     def _reply(self, lines: BinaryIO) -> bytes:
         """What to answer to one request: nothing where its head is too long or no request."""
