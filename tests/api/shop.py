@@ -193,7 +193,6 @@ def node_status(uid: str, containers: tuple[Container, ...], free: int) -> Json:
         "kernel": "6.12.117",
         "era": "E6",
         "cgroupVersion": 2,
-        "cpus": 2,
         "memory": {
             "totalBytes": 8192 * MI,
             "freeBytes": free * MI,

@@ -27,10 +27,10 @@ def test_an_agent_writes_the_report_of_its_own_node(installed: Installation) -> 
     node = installed.api_server.node("own")
 
     agent.kubectl("create", "-f", "-", stdin=json.dumps(owned_by(report("own"), node)))
-    assert agent.patch_refused(f"{REPORTS}/own", {"status": {"cpus": 7}}, dry_run=False) == ""
+    assert agent.patch_refused(f"{REPORTS}/own", {"status": {"pageSize": 8192}}, dry_run=False) == ""
 
     written = installed.api_server.get("nodememoryreports", "own")
-    assert written["status"]["cpus"] == 7
+    assert written["status"]["pageSize"] == 8192
     assert written["metadata"]["ownerReferences"][0]["name"] == "own"
 
 
@@ -39,7 +39,7 @@ def test_an_agent_cannot_write_another_nodes_report(installed: Installation) -> 
     installed.api_server.apply(report("node-b"))
     reason = "the agent on node node-a may not write the NodeMemoryReport of "
 
-    assert reason + "node-b" in agent.patch_refused(f"{REPORTS}/node-b", {"status": {"cpus": 7}})
+    assert reason + "node-b" in agent.patch_refused(f"{REPORTS}/node-b", {"status": {"pageSize": 8192}})
     assert reason + "node-c" in agent.create_refused(report("node-c"))
 
 

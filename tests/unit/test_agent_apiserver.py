@@ -88,7 +88,7 @@ def test_a_report_is_written_whatever_was_there(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, statuses: tuple[int, ...], methods: list[str]
 ) -> None:
     reports, answers = writer(monkeypatch, tmp_path, *statuses)
-    reports.write({"cpus": 3})
+    reports.write({"pageSize": 8192})
     assert [method for method, _, _ in answers.asked] == methods
 
 
@@ -109,7 +109,7 @@ def test_the_status_is_replaced_as_a_whole_and_owned_by_the_node(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     reports, answers = writer(monkeypatch, tmp_path, 404, 201)
-    reports.write({"cpus": 3})
+    reports.write({"pageSize": 8192})
     owner = {"apiVersion": "v1", "kind": "Node", "name": "node-1", "uid": "u-1"}
 
     assert answers.asked == [
@@ -118,7 +118,7 @@ def test_the_status_is_replaced_as_a_whole_and_owned_by_the_node(
             "application/json-patch+json",
             [
                 {"op": "add", "path": "/metadata/ownerReferences", "value": [owner]},
-                {"op": "add", "path": "/status", "value": {"cpus": 3}},
+                {"op": "add", "path": "/status", "value": {"pageSize": 8192}},
             ],
         ),
         (
@@ -128,7 +128,7 @@ def test_the_status_is_replaced_as_a_whole_and_owned_by_the_node(
                 "apiVersion": "oomsayer.dev/v1alpha1",
                 "kind": "NodeMemoryReport",
                 "metadata": {"name": "node-1", "ownerReferences": [owner]},
-                "status": {"cpus": 3},
+                "status": {"pageSize": 8192},
             },
         ),
     ]

@@ -95,7 +95,6 @@ def dense_node(pods: int, seed: int = 1) -> Snapshot:
         tuple(tasks),
         {m.path: m for m in memcgs},
         taken_at=1_795_600_000.25,
-        cpus=16,
     )
 
 

@@ -45,7 +45,7 @@ def test_wire_names_are_those_of_kubernetes(field: str, wire: str) -> None:
 def test_what_a_report_leaves_out_is_the_kernels_default() -> None:
     status = report(tasks=[{"pid": 7, "start": 9, "comm": "a", "memcg": 0}], memcgs=[{"name": ""}]).status
 
-    assert (status.cpus, status.page_size, status.sysctls.swappiness) == (1, 4096, 60)
+    assert (status.page_size, status.sysctls.swappiness) == (4096, 60)
     assert status.initial_pid_namespace
     assert (status.tasks[0].adj, status.tasks[0].threads) == (0, 1)
     assert (status.memcgs[0].parent, status.memcgs[0].max_bytes) == (None, None)

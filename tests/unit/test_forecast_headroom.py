@@ -9,9 +9,7 @@ from oomsayer.kernel.snapshot import ROOT, Memcg, Memory, MemoryNode, Snapshot
 
 MIB = 1 << 20
 POD = Domain(DomainKind.MEMCG, "/pod", 1)
-FULL = Memcg(
-    "/pod", max_bytes=100 * MIB, usage_bytes=90 * MIB, reclaimable_bytes=20 * MIB, anon_bytes=60 * MIB
-)
+FULL = Memcg("/pod", max_bytes=100 * MIB, usage_bytes=90 * MIB, reclaimable_bytes=20 * MIB)
 NO_SWAP = Memory(4096, 1000 * MIB)
 SWAP = replace(NO_SWAP, swap_total_bytes=50 * MIB, swap_free_bytes=40 * MIB)
 
@@ -27,7 +25,7 @@ def test_page_cache_is_room_and_anonymous_memory_is_not() -> None:
 def test_swap_is_room_as_far_as_it_reaches() -> None:
     assert headroom(POD, snapshot(SWAP, FULL)).headroom_bytes == 70 * MIB
     # What is not there yet can be swapped too once it is.
-    empty = replace(FULL, anon_bytes=0, usage_bytes=20 * MIB)
+    empty = replace(FULL, usage_bytes=20 * MIB)
     assert headroom(POD, snapshot(SWAP, empty)).headroom_bytes == 140 * MIB
     capped = replace(FULL, swap_max_bytes=16 * MIB, swap_usage_bytes=6 * MIB)
     assert headroom(POD, snapshot(SWAP, capped)).headroom_bytes == 40 * MIB

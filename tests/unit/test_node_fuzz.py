@@ -22,7 +22,6 @@ from oomsayer.cli.table import table
 from oomsayer.kernel import nodelist
 from oomsayer.kernel.verdict import verdicts
 from oomsayer.node import (
-    cpustat,
     files,
     meminfo,
     pidcgroup,
@@ -66,7 +65,6 @@ PRESSURE = (
     b"some avg10=0.25 avg60=0.10 avg300=0.00 total=99\nfull avg10=0.20 avg60=0.10 avg300=0.00 total=9\n"
 )
 SWAPS = b"Filename Type Size Used Priority\n/dev/zram0 partition 4194300 94300 100\n/dev/vda2 file 9 0 -2\n"
-STAT = b"cpu  1 2 3\ncpu0 1 2 3\ncpu1 1 2 3\nintr 5 6\n"
 
 PARSERS: dict[str, tuple[Parser, bytes]] = {
     "stat": (pidstat.parse, stat_of(7, "a) S (b", rss=12, vsize=4096).encode()),
@@ -82,7 +80,6 @@ PARSERS: dict[str, tuple[Parser, bytes]] = {
     ),
     "meminfo": (lambda data: meminfo.parse(data, 4096, zoneinfo.memory_nodes(data)), MEMINFO),
     "zoneinfo": (zoneinfo.memory_nodes, ZONEINFO),
-    "cpus": (cpustat.online, STAT),
     "pressure": (pressure.parse, PRESSURE),
     "swaps": (swaps.zram_free_bytes, SWAPS),
     "memory.stat": (
@@ -186,7 +183,6 @@ PLACES = {
     "proc/5/cgroup": CGROUP,
     "proc/meminfo": MEMINFO,
     "proc/zoneinfo": ZONEINFO,
-    "proc/stat": STAT,
     "proc/swaps": SWAPS,
     "proc/pressure/memory": PRESSURE,
     "proc/sys/kernel/osrelease": b"6.12.117+deb13-cloud-amd64\n",

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oomsayer.kernel.snapshot import Memory, MemoryNode, Sysctls
-from oomsayer.node import cpustat, meminfo, pidstatm, pressure, swaps, sysctl, zoneinfo
+from oomsayer.node import meminfo, pidstatm, pressure, swaps, sysctl, zoneinfo
 
 MEMINFO = b"""MemTotal:       24684096 kB
 MemFree:        23024392 kB
@@ -94,11 +94,6 @@ def test_several_memory_nodes_are_the_machines() -> None:
     assert (memory.nodes, memory.watermark_min_bytes) == (nodes, 12194 * 4096)
 
 
-def test_processors_online() -> None:
-    assert cpustat.online(b"cpu  1 2\ncpu0 1 2\ncpu3 1 2\nintr 5\n") == 2
-    assert cpustat.online(b"") == 1
-
-
 def test_resident_pages() -> None:
     assert pidstatm.resident_pages(b"765 380 353 5 0 90 0\n") == 380
     assert pidstatm.resident_pages(b"765") is None
@@ -139,5 +134,4 @@ def test_no_content_raises(data: bytes) -> None:
     swaps.zram_free_bytes(data)
     meminfo.parse(data, 4096, zoneinfo.memory_nodes(data))
     zoneinfo.memory_nodes(data)
-    cpustat.online(data)
     pidstatm.resident_pages(data)

@@ -44,7 +44,7 @@ class TestHybrid:
 
     def test_the_machine(self, captured: tuple[Path, Snapshot]) -> None:
         _, shot = captured
-        assert (shot.kernel, shot.era.name, shot.cgroup_version, shot.cpus) == ("6.18.44", "E6", 1, 2)
+        assert (shot.kernel, shot.era.name, shot.cgroup_version) == ("6.18.44", "E6", 1)
         assert shot.initial_pid_namespace
         assert shot.memory.total_bytes == 24684096 * 1024
         assert shot.memory.watermark_min_bytes > 60 * MIB
@@ -60,7 +60,6 @@ class TestHybrid:
         assert web.usage_bytes is not None
         assert web.usage_bytes >= 60 * MIB
         assert web.memsw_max_bytes is None
-        assert web.anon_bytes is not None
         assert web.events == MemcgEvents(oom_kill=0)
         assert web.pressure is None
         assert all(memcg.events is None for memcg in shot.memcgs.values() if not memcg.limited)
@@ -113,7 +112,7 @@ class TestKubernetesNode:
     def test_the_machine(self, captured: tuple[Path, Snapshot]) -> None:
         _, shot = captured
         assert (shot.kernel, shot.era.name) == ("6.12.117+deb13-cloud-amd64", "E6")
-        assert (shot.cgroup_version, shot.cpus) == (2, 2)
+        assert shot.cgroup_version == 2
         assert shot.initial_pid_namespace
         assert shot.gaps == ()
 

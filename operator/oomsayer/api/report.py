@@ -139,9 +139,6 @@ class ReportedMemcg(Model):
     reclaimable_bytes: Bytes | None = Field(
         default=None, description="Page cache and slab that reclaim can give back."
     )
-    anon_bytes: Bytes | None = Field(
-        default=None, description="Anonymous and tmpfs memory: reclaimable only into swap."
-    )
     oom_group: bool = Field(
         default=False, description="memory.oom.group: a victim in it takes the whole cgroup along."
     )
@@ -250,7 +247,6 @@ class NodeMemoryReportStatus(Model):
         max_length=8, description="Which rules of the OOM killer that kernel follows, E0 (oldest) to E7."
     )
     cgroup_version: Literal[1, 2] = Field(description="Where the memory controller sits: cgroup v1 or v2.")
-    cpus: int = Field(default=1, ge=1, le=65536, description="Online processors.")
     page_size: int = Field(default=4096, ge=4096, le=65536, description="Bytes a page.")
     initial_pid_namespace: bool = Field(
         default=True, description="Whether the agent's /proc shows every process of the machine."

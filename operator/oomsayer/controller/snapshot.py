@@ -129,7 +129,6 @@ def snapshot(status: NodeMemoryReportStatus) -> Snapshot:
             status.sysctls.oom_kill_allocating_task,
         ),
         taken_at=status.sampled_at.timestamp(),
-        cpus=status.cpus,
         initial_pid_namespace=status.initial_pid_namespace,
         cpusets=tuple(nodelist.parse(mems) for mems in status.cpusets),
         omitted=tuple(
@@ -292,7 +291,6 @@ def _memcg(path: str, memcg: ReportedMemcg) -> Memcg:
         memsw_max_bytes=memcg.memsw_max_bytes,
         memsw_usage_bytes=memcg.memsw_usage_bytes,
         reclaimable_bytes=memcg.reclaimable_bytes,
-        anon_bytes=memcg.anon_bytes,
         oom_group=memcg.oom_group,
         oom_kill_disable=memcg.oom_kill_disable,
         swappiness=memcg.swappiness,

@@ -172,7 +172,6 @@ def _charged(memcg: Memcg, amount: int) -> Memcg:
     return replace(
         memcg,
         usage_bytes=_plus(memcg.usage_bytes, amount),
-        anon_bytes=_plus(memcg.anon_bytes, amount),
         working_set_bytes=_plus(memcg.working_set_bytes, amount),
     )
 

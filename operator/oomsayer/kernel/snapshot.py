@@ -119,7 +119,6 @@ class Memcg:
         memsw_max_bytes: memory.memsw.limit_in_bytes (v1).
         memsw_usage_bytes: memory.memsw.usage_in_bytes (v1).
         reclaimable_bytes: active_file + inactive_file + slab_reclaimable: what reclaim gives back.
-        anon_bytes: active_anon + inactive_anon, which includes tmpfs: reclaimable only into swap.
         oom_group: memory.oom.group is 1: a victim below takes the whole cgroup with it.
         oom_kill_disable: v1 memory.oom_control: a full cgroup hangs instead of killing.
         swappiness: v1 memory.swappiness, None on v2, where vm.swappiness decides.
@@ -138,7 +137,6 @@ class Memcg:
     memsw_max_bytes: int | None = None
     memsw_usage_bytes: int | None = None
     reclaimable_bytes: int | None = None
-    anon_bytes: int | None = None
     oom_group: bool = False
     oom_kill_disable: bool = False
     swappiness: int | None = None
@@ -249,7 +247,6 @@ class Snapshot:
         memcgs: every memory cgroup by path, the root included.
         sysctls: vm settings.
         taken_at: seconds since the epoch.
-        cpus: online processors, for the precision of per-CPU counters.
         initial_pid_namespace: whether the reader's /proc shows all processes of the machine. Where it
             does not (kind, LXC), the node's own verdict is partial.
         cpusets: the sets of memory nodes that processes are held to, each once: those that are not all.
@@ -266,7 +263,6 @@ class Snapshot:
     memcgs: Mapping[str, Memcg]
     sysctls: Sysctls = field(default_factory=Sysctls)
     taken_at: float = 0.0
-    cpus: int = 1
     initial_pid_namespace: bool = True
     cpusets: tuple[Nodes, ...] = ()
     omitted: tuple[Omitted, ...] = ()

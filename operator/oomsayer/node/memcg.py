@@ -52,7 +52,6 @@ def read_v2(path: str, inode: int, root_fd: int, swap: bool) -> Memcg | None:  #
         swap_max_bytes=swap_max,
         swap_usage_bytes=_count(f"{place}/memory.swap.current", root_fd) if swap_max is not None else None,
         reclaimable_bytes=_total(stat, b"active_file ", b"inactive_file ", b"slab_reclaimable "),
-        anon_bytes=_total(stat, b"active_anon ", b"inactive_anon "),
         oom_group=group is not None and number(group) == 1,
         events=_events_v2(place, root_fd) if maximum is not None else None,
         pressure=pressure.parse(read_if_there(f"{place}/memory.pressure", root_fd) or b"")
@@ -85,7 +84,6 @@ def read_v1(path: str, inode: int, root_fd: int, swap: bool) -> Memcg | None:  #
         if memsw is not None
         else None,
         reclaimable_bytes=_total(stat, b"total_active_file ", b"total_inactive_file "),
-        anon_bytes=_total(stat, b"total_active_anon ", b"total_inactive_anon "),
         oom_kill_disable=keyed(control, b"oom_kill_disable ") == 1,
         swappiness=_count(f"{place}/memory.swappiness", root_fd) if swap else None,
         events=MemcgEvents(

@@ -13,7 +13,7 @@ from oomsayer.kernel.era import Detection, Era, detect
 from oomsayer.kernel.nodelist import Nodes
 from oomsayer.kernel.observed import OomCounts
 from oomsayer.kernel.snapshot import OOM_SCORE_ADJ_MIN, Memory, MemoryNode, Snapshot, Task, Unkillable
-from oomsayer.node import cpustat, kcmp, meminfo, pidstat, pressure, swaps, sysctl, zoneinfo
+from oomsayer.node import kcmp, meminfo, pidstat, pressure, swaps, sysctl, zoneinfo
 from oomsayer.node.dying import Dying
 from oomsayer.node.files import keyed, number, read_if_there, read_record
 from oomsayer.node.namespace import same_pids
@@ -85,7 +85,6 @@ class Scanner:
         self._release = sysctl.osrelease(self._proc)
         self._detection: Detection | None = None
         self._nodes: tuple[MemoryNode, ...] = ()
-        self._cpus = 1
         self._tasks: dict[int, tuple[int, Task]] = {}
 
     def close(self) -> None:
@@ -114,7 +113,7 @@ class Scanner:
         """
         taken_at = time.time()
         if self._samples % REFRESH == 0:
-            self._read_what_seldom_changes()
+            self._read_zones()
         self._samples += 1
         memory = self._memory()
         detection = self._detection or self._detect(memory)
@@ -143,17 +142,12 @@ class Scanner:
             memcgs=placement.memcgs,
             sysctls=sysctl.vm(self._proc),
             taken_at=taken_at,
-            cpus=self._cpus,
             initial_pid_namespace=initial,
             cpusets=cpusets,
             userspace_killers=killers,
             gaps=(*gaps, *left_out),
         )
         return replace(shot, tasks=tuple(self._marked(shot, outlasted))) if shared or outlasted else shot
-
-    def _read_what_seldom_changes(self) -> None:
-        self._read_zones()
-        self._cpus = cpustat.online(read_if_there("stat", self._proc) or b"")
 
     def _read_zones(self) -> None:
         self._nodes = zoneinfo.memory_nodes(read_if_there("zoneinfo", self._proc) or b"")
