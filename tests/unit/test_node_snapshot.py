@@ -500,6 +500,13 @@ class TestAsPod:
         (gap,) = inside.read().gaps
         assert gap.startswith("1 processes are in cgroups outside")
 
+    def test_the_first_process_of_a_namespace_outside_the_tree_is_counted_once(self, inside: Machine) -> None:
+        inside.process(5, cgroup="/../../../outside")
+        status = inside.root / "proc/5/status"
+        status.write_text(status.read_text() + "NStgid:\t5\t1\n")
+        (gap,) = inside.read().gaps
+        assert gap.startswith("1 processes are in cgroups outside")
+
     def test_a_reader_that_cannot_find_itself_says_so(self, inside: Machine, tmp_path: Path) -> None:
         (inside.own / "sys/fs/cgroup").unlink()
         (inside.own / "sys/fs/cgroup").symlink_to(tmp_path)

@@ -37,7 +37,7 @@ class Placement:
             upwards where the memory controller is enabled.
         places: by pid, where cgroup.procs tells.
         base: where the reader's cgroup namespace begins in the tree, None where that is not known.
-        strays: processes whose cgroup is outside the tree.
+        strays: pids of processes whose cgroup is outside the tree.
         cut_off: cgroups with limits of their own, below one whose limit cannot be read.
     """
 
@@ -45,16 +45,16 @@ class Placement:
     homes: dict[str, str] = field(default_factory=lambda: {ROOT: ROOT})
     places: dict[int, Place] = field(default_factory=dict)
     base: str | None = ROOT
-    strays: int = 0
+    strays: set[int] = field(default_factory=set)
     cut_off: int = 0
     _resolved: dict[str | None, Place | None] = field(default_factory=dict)
 
     def of(self, process: Process) -> Place:
-        """Where a process is charged: the root for one outside the tree, which is counted."""
+        """Where a process is charged: the root for one outside the tree, which is noted."""
         place = self._of(process)
         process.placed = place is not None
         if place is None:
-            self.strays += 1
+            self.strays.add(process.pid)
         return place or Place(ROOT)
 
     def _of(self, process: Process) -> Place | None:
@@ -154,7 +154,7 @@ class MemcgReader:
             )
         elif placement.strays:
             yield (
-                f"{placement.strays} processes are in cgroups outside {self._where}: "
+                f"{len(placement.strays)} processes are in cgroups outside {self._where}: "
                 "they are told under the node alone"
             )
         if placement.cut_off:
