@@ -1,5 +1,6 @@
 """Whole machines: captured ones, and ones made up to be unpleasant."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -516,6 +517,17 @@ class TestAsPod:
 def test_a_nested_root_with_a_limit_is_said(machine: Machine) -> None:
     machine.write("sys/fs/cgroup/memory.max", "1073741824\n")
     assert [gap for gap in machine.read().gaps if "limit of 1073741824 bytes" in gap]
+
+
+def test_a_meminfo_that_is_not_the_kernels_is_said(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    kernels = os.stat
+
+    def lxcfs(path: str, *, dir_fd: int | None = None, follow_symlinks: bool = True) -> os.stat_result:
+        status = kernels(path, dir_fd=dir_fd, follow_symlinks=follow_symlinks)
+        return os.stat_result((*status[:2], status.st_dev + 1, *status[3:])) if path == "meminfo" else status
+
+    monkeypatch.setattr(os, "stat", lxcfs)
+    assert [gap for gap in machine.read().gaps if "proc/meminfo is not the kernel's" in gap]
 
 
 def test_a_killer_in_user_space_is_said(machine: Machine) -> None:

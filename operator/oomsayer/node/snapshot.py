@@ -83,6 +83,7 @@ class Scanner:
         self._dying = Dying()
         self._samples = 0
         self._release = sysctl.osrelease(self._proc)
+        self._covered = _covered(self._proc)
         self._detection: Detection | None = None
         self._nodes: tuple[MemoryNode, ...] = ()
         self._tasks: dict[int, tuple[int, Task]] = {}
@@ -292,6 +293,11 @@ class Scanner:
                 f"{self._root / 'proc'} hides the processes of other users (hidepid): run as root, "
                 "or in the group that its gid= mount option names"
             )
+        if self._covered:
+            yield (
+                f"{self._root / 'proc/meminfo'} is not the kernel's: another file system covers it (lxcfs). "
+                "Its memory and swap may be a container's, while the kernel goes by the machine's"
+            )
         if unreadable.count:
             yield f"{unreadable.count} processes could not be read ({unreadable.first})"
 
@@ -314,6 +320,14 @@ def _small_oom_score(proc_fd: int, memory: Memory) -> int | None:
             if len(scores) == _WITNESSES:
                 break
     return max(scores, default=None)
+
+
+def _covered(proc_fd: int) -> bool:
+    """Whether another file system's meminfo lies over that of proc, as in LXC to show a container's own."""
+    try:
+        return os.stat("meminfo", dir_fd=proc_fd).st_dev != os.fstat(proc_fd).st_dev
+    except OSError:
+        return False
 
 
 def _killers(tasks: Iterable[Task]) -> tuple[str, ...]:
