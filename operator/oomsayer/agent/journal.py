@@ -42,6 +42,22 @@ class Journal:
     def _write(self, level: Level, text: str) -> None:
         if level < self.least:
             return
-        line = text.encode("utf-8", "backslashreplace").decode().replace("\n", "\\n")
-        sys.stderr.write(f"{rfc3339(time())} {level.name} {line}\n")
+        sys.stderr.write(f"{rfc3339(time())} {level.name} {_harmless(text)}\n")
         sys.stderr.flush()
+
+
+def _harmless(text: str) -> str:
+    r"""Text of printable characters alone, on one line: a process may call itself anything.
+
+    Others are written as \\xNN or, beyond Latin, \\u{NNNN}.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else _escaped(ord(c)) for c in text)
+
+
+def _escaped(code: int) -> str:
+    return f"\\x{code:02x}" if code <= _LATIN else f"\\u{{{code:x}}}"
+
+
+_LATIN = 0xFF
