@@ -1,4 +1,3 @@
-import time
 from dataclasses import replace
 
 import pytest
@@ -315,22 +314,3 @@ def test_the_kubelets_own_threshold_counts() -> None:
 
     assert room(KubeletConfig("1500Mi", known=True)) == 100 * MIB
     assert room(DEFAULTS) == 1500 * MIB
-
-
-def test_the_time_grows_no_faster_than_the_node() -> None:
-    def boxes(count: int, turn: int) -> Snapshot:
-        """In each of so many boxes two processes, of which another is the bigger every turn."""
-        paths = [f"/box{n}" for n in range(count)]
-        pairs = ((2 * n + k, 1 + (k + turn) % 2, path) for n, path in enumerate(paths) for k in (0, 1))
-        more = tuple(Memcg(path, max_bytes=LIMIT, usage_bytes=LIMIT // 2) for path in paths)
-        return node(*(process(*pair) for pair in pairs), more=more)
-
-    def seconds(count: int) -> float:
-        before, after = boxes(count, 0), boxes(count, 1)
-        told, now = seen(before), seen(after)
-        started = time.process_time()
-        assert compare(told, now, after).what == "/: another victim"
-        return time.process_time() - started
-
-    # Eight times the node: quadratic would be sixty-four times.
-    assert seconds(4000) < 16 * seconds(500) + 0.1
