@@ -29,6 +29,8 @@ _YOUNG = 5
 """For how many samples a process counts as young."""
 _STATS_KEPT = 1024
 """How many stat files may stay open: each keeps a page of the kernel's, and costs a third as much to read."""
+_MOST_KEPT = 8192
+"""How many files may stay open in all: each holds one to two kB of the kernel's memory, which counts as ours."""
 _RESERVE = 64
 """File descriptors left to the rest of the program."""
 _ADJ_BYTES = 8
@@ -323,12 +325,12 @@ def _as_before(entry: _Known) -> bool:
 
 
 def keep_open_default() -> int:
-    """How many descriptors may stay open: what the soft limit leaves beside those of the program itself."""
+    """How many descriptors may stay open: what the soft limit leaves beside those of the program, up to a bound."""
     try:
         limit = os.sysconf("SC_OPEN_MAX")
     except (OSError, ValueError):
         return 0
-    return max(limit - _RESERVE, 0)
+    return min(max(limit - _RESERVE, 0), _MOST_KEPT)
 
 
 def pids(proc_fd: int) -> list[int]:

@@ -62,7 +62,7 @@ class Scanner:
             root: holds proc and sys/fs/cgroup of the machine.
             own: holds proc and sys/fs/cgroup as the reader itself sees them; only a captured node differs.
             keep_open: how many descriptors may stay open between samples, one a process at best; by
-                default what the limit on open files leaves.
+                default what the limit on open files leaves, up to 8,192.
 
         Raises:
             UnreadableNodeError: root/proc is missing.
