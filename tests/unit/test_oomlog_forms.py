@@ -50,6 +50,8 @@ FORMS = {
     "kubectl logs --timestamps": "2026-11-24T01:02:03.123456789Z [   12.345678] {}",
     "CRI": "2026-11-24T01:02:03.123456789Z stderr F {}",
     "Talos": "kern: warning: [2026-11-24T01:02:03.123456789Z]: {}",
+    "busybox syslogd": "Nov 24 01:02:03 node-1 kern.warn kernel: [   12.345678] {}",
+    "OpenWrt's logread": "Tue Nov 24 01:02:03 2026 kern.warn kernel: [   12.345678] {}",
     "quoted in a mail": "> > [   12.345678] {}",
     "quoted in a patch": "> +[   12.345678] {}",
     "indented": "    Nov 24 01:02:03 node-1 kernel: {}",
@@ -64,7 +66,6 @@ FORMS_BY_LUCK = {
     "grep -n with context": "123-[   12.345678] {}",
     "docker compose logs": "kernel-logger-1  | [   12.345678] {}",
     "stern": "pod-abc logger [   12.345678] {}",
-    "busybox syslogd": "Nov 24 01:02:03 node-1 kern.warn kernel: [   12.345678] {}",
     "rsyslog": "Nov 24 01:02:03 node-1 kernel - - - {}",
     "list": "* [   12.345678] {}",
 }
@@ -119,6 +120,18 @@ def test_every_way_of_logging_gives_the_same_report(form: str) -> None:
     lines = [form.format(line) for line in [*NOISE, *REPORT.lines(), *NOISE]]
     (told,) = explained(lines)
     assert_is_the_report(told)
+
+
+@pytest.mark.parametrize("host", ["2026 ", "node-1 "])
+def test_a_level_before_the_tag_is_no_host(host: str) -> None:
+    levels = ("kern.warn", "kern.info", "kern.err", "kern.debug")
+    lines = [
+        f"Nov 24 01:02:03 {host}{levels[number % 4]} kernel: [   12.345678] {line}"
+        for number, line in enumerate(REPORT.lines())
+    ]
+    (told,) = explained(lines)
+    assert_is_the_report(told)
+    assert told.report.source == f"dated {host.replace('2026', '')}".strip()
 
 
 @pytest.mark.parametrize("form", JSON_FORMS.values(), ids=JSON_FORMS.keys())

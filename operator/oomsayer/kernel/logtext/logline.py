@@ -38,8 +38,15 @@ class LogLine(NamedTuple):
 
 
 _ANSI = r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|[@-Z\\^_])"
+_LEVEL = (
+    r"(?:kern|user|daemon|syslog|auth|authpriv|cron|local\d)"
+    r"\.(?:emerg|alert|crit|err|error|warn|warning|notice|info|debug) "
+)
+"""Between date and tag, as OpenWrt's logread and busybox's syslogd print it: each line has its own."""
+_IDENT = r"[\w./()-]{1,64}(?:\[\d{1,10}\])?: ?"
 _TAG = (
-    r"(?:(?P<host_date>[^\s:\[\]\"{}]{1,255}) [\w./()-]{1,64}(?:\[\d{1,10}\])?: ?"
+    rf"(?:{_LEVEL}{_IDENT}"
+    rf"|(?P<host_date>[^\s:\[\]\"{{}}]{{1,255}}) (?:{_LEVEL})?{_IDENT}"
     r"|kernel(?:\[\d{1,10}\])?: ?)"
 )
 _NAME = r"[^\s\[\]:,;=\"/]{1,6}"
