@@ -415,3 +415,25 @@ def test_another_tasks_name_is_not_the_end_of_this_ones() -> None:
     lines = NODE.lines()
     lines.insert(1, "CPU: 1 PID: 9 Comm: va Not tainted 6.14.0-37-generic #1")
     assert only("\n".join(lines)).report.header == "java"
+
+
+@pytest.mark.parametrize("tail", ['"', '",', '",2026-11-24,"{""host"":""n1""}"', "</pre>", "`", "')", " |"])
+def test_the_summary_ends_where_the_paste_goes_on(tail: str) -> None:
+    summary = next(line for line in POD.lines() if line.startswith("oom-kill:"))
+    told = only(f"{summary}{tail}\n")
+    assert (told.path, told.killed) == (CONTAINER_PATH, ((100, "web server"),))
+    assert not any("which was cut" in missing for missing in told.missing)
+
+
+def test_a_summary_that_a_pager_cut_has_no_end() -> None:
+    for cut in (",task=web server,pid=100,uid=1>", ",task=web server,pid=100,ui"):
+        told = only(f"oom-kill:constraint=CONSTRAINT_NONE,nodemask=(null),task_memcg=/a{cut}\n")
+        assert "summary: the end of the line oom-kill:constraint=..., which was cut" in told.missing
+
+
+def test_a_name_is_not_the_end_of_a_summary() -> None:
+    told = only(
+        "oom-kill:constraint=CONSTRAINT_NONE,nodemask=(null),task_memcg=/a,"
+        "task=a,pid=1,uid=2 b,pid=55,uid=0\n"
+    )
+    assert told.killed == ((55, "a,pid=1,uid=2 b"),)

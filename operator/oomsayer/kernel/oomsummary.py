@@ -7,7 +7,8 @@ import re
 from dataclasses import dataclass
 
 _SUMMARY = r"kill:constraint=CONSTRAINT_(\w+)"
-_SUMMARY_END = r",pid=(\d{1,10}),uid=(\d{1,10})\s*$"
+_SUMMARY_END = r",pid=(\d{1,10}),uid=(\d{1,10})(?:[^\w=>.…][^=]*)?$"
+"""Behind it a paste may have a quote, a tag or more columns; a name that looks like it has "pid=" there."""
 _LONGEST_COMM = 15
 _LONGEST_ESCAPED_COMM = 60
 """A name has at most 15 bytes, each printed as at most four characters; the patterns allow 64."""
