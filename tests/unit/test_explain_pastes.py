@@ -1,5 +1,7 @@
 """Reports as people paste them: cut, broken to a width, with something behind each line, in some JSON."""
 
+import csv
+import io
 import json
 from collections.abc import Callable, Iterator
 from itertools import zip_longest
@@ -437,3 +439,28 @@ def test_a_name_is_not_the_end_of_a_summary() -> None:
         "task=a,pid=1,uid=2 b,pid=55,uid=0\n"
     )
     assert told.killed == ((55, "a,pid=1,uid=2 b"),)
+
+
+@pytest.mark.parametrize("written", [csv.excel, csv.unix_dialect], ids=["some quoted", "all quoted"])
+@pytest.mark.parametrize("place", range(4))
+def test_a_line_is_any_field_of_csv(written: type[csv.Dialect], place: int) -> None:
+    for report in (NODE, POD):
+        text = io.StringIO()
+        writer = csv.writer(text, written)
+        for number, line in enumerate(stamped(report.lines())):
+            fields = [
+                f"2026-11-24 01:02:03.{number:03}",
+                json.dumps({"host": "n,1", "job": "k"}),
+                str(number),
+            ]
+            writer.writerow([*fields[:place], line, *fields[place:]])
+        (told,) = explained(text.getvalue())
+        assert seen(told) == seen(only(report))
+
+
+def test_a_name_keeps_its_commas_in_csv() -> None:
+    told = only(
+        "[  pid  ]   uid  tgid total_vm      rss pgtables_bytes swapents oom_score_adj name,1,x\n"
+        '"[     11]     0    11       90       80     4096        0             0 a,b",2,"y, ""z"""\n'
+    )
+    assert [candidate.row.comm for candidate in told.candidates] == ["a,b"]

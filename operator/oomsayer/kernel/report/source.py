@@ -19,6 +19,8 @@ IDLE_BEFORE_TABLE = 1_000
 """How many lines of something else may stand inside a report: call traces, per-CPU lists, other messages."""
 SYSRQ_WITHIN = 20
 """Lines between somebody's asking by sysrq and the header."""
+_FIELDS = rb'"?(?:,(?:"(?:[^"]|"")*"|[^",]*)){%d}\s*$'
+_LONGEST_FIELDS = 2_000
 BREAKABLE = (
     r"kill:constraint=|of memory:\s*$|Tasks in(?: /|\s*$)|\[ *pid *\]|memory: Killed\s*$"
     r"|Killed process(?: \d{1,10}(?: \([^)]{0,64})?)?\s*$"
@@ -82,6 +84,8 @@ class Source:
         self.idle = 0
         self.tail = b""
         """What stands behind each line, by the table's head."""
+        self.fields = 0
+        """How many fields of CSV that is: they differ from line to line."""
 
     def recognise(self, line: LogLine, raw: bytes) -> None:
         """Remember how this writer's lines look, by one of them."""
@@ -100,6 +104,9 @@ class Source:
         """A line without what stands behind each."""
         if not self.tail:
             return raw
+        if self.fields:
+            behind = re.search(_FIELDS % self.fields, raw[-_LONGEST_FIELDS:])
+            return raw[: len(raw) - len(behind[0])] if behind else raw
         bare = raw.rstrip().removesuffix(self.tail.strip())
         return bare.rstrip() if self.tail[:1].isspace() else bare
 

@@ -8,8 +8,12 @@ from oomsayer.kernel.report.release import date_by_columns
 from oomsayer.kernel.report.row import ANY_ROW, ROW_START, SURE_START, table_of
 from oomsayer.kernel.report.source import WHOLE, Source, joined
 
-HEAD = r"\[\s*pid\s*\]((?:\s+[^\s\[\]]+)+)\s+name(?P<tail>\s*[^\w\s\[].{0,20}|\s*)$"
-"""Its tail is what a paste has put behind each line: a quote and a comma, `<br>`, blanks."""
+_FIELD = r",(?:\"(?:[^\"]|\"\")*\"|[^\",]*)"
+HEAD = (
+    r"\[\s*pid\s*\]((?:\s+[^\s\[\]]+)+)\s+name"
+    rf"(?P<tail>\"?(?P<fields>(?:{_FIELD}){{1,16}})|\s*[^\w\s\[].{{0,20}}|\s*)$"
+)
+"""Its tail is what a paste has put behind each line: a quote and a comma, `<br>`, blanks, more fields of CSV."""
 _MOST_COLUMNS = 16
 """More than any kernel prints."""
 _DEFAULT_COLUMNS = {
@@ -49,10 +53,11 @@ def read_columns(source: Source, line: LogLine) -> bool:
         report = source.new(line)
     report.columns, source.table = columns, table_of(columns)
     source.tail = match["tail"].encode("utf-8", "surrogateescape")
+    fields = match["fields"] or ""
+    source.fields = len(re.findall(_FIELD, fields)) if fields.strip(',"') else 0
     if source.tail:
-        tail = match["tail"].strip()
-        report.oom_memcg = report.oom_memcg and report.oom_memcg.removesuffix(tail)
-        report.task_memcg = report.task_memcg and report.task_memcg.removesuffix(tail)
+        report.oom_memcg = report.oom_memcg and source.trimmed(report.oom_memcg.encode()).decode()
+        report.task_memcg = report.task_memcg and source.trimmed(report.task_memcg.encode()).decode()
     # Where a paste has made one blank of several, it tells nothing.
     report.wide_pid = "[  pid  ]" in line.text if "  " in match[0] else None
     date_by_columns(report, columns)
