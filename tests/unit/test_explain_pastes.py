@@ -464,3 +464,11 @@ def test_a_name_keeps_its_commas_in_csv() -> None:
         '"[     11]     0    11       90       80     4096        0             0 a,b",2,"y, ""z"""\n'
     )
     assert [candidate.row.comm for candidate in told.candidates] == ["a,b"]
+
+
+@pytest.mark.parametrize("sign", ["...", ">", "…"])
+def test_a_row_whose_numbers_a_pager_cut_is_none(sign: str) -> None:
+    row = "[ 48388]  1000 48388    73357    14530    12706     1824        0   180224        0         200 sh"
+    for width in range(40, len(row) - 2):
+        told = only(f"Memory cgroup out of memory: Killed process 12 (sh)\n{row[:width]}{sign}\n")
+        assert told.candidates == ()

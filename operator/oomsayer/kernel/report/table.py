@@ -13,7 +13,9 @@ HEAD = (
     r"\[\s*pid\s*\]((?:\s+[^\s\[\]]+)+)\s+name"
     rf"(?P<tail>\"?(?P<fields>(?:{_FIELD}){{1,16}})|\s*[^\w\s\[].{{0,20}}|\s*)$"
 )
-"""Its tail is what a paste has put behind each line: a quote and a comma, `<br>`, blanks, more fields of CSV."""
+"""Its tail is what a paste has put behind each line: a quote and a comma, `<br>`, blanks, fields of CSV."""
+_CUT = rb"\s*-?\d*(?:\.\.\.|>|\xe2\x80\xa6)\s*$"
+"""What a pager leaves of a row where it cut its numbers."""
 _MOST_COLUMNS = 16
 """More than any kernel prints."""
 _DEFAULT_COLUMNS = {
@@ -93,7 +95,9 @@ def _columns_of(raw: bytes) -> tuple[str, ...] | None:
     """The columns of a row without a table's header, by their number; None for what is no row."""
     match = re.search(ANY_ROW, raw)
     # Without its name it is the beginning of one.
-    return _DEFAULT_COLUMNS.get(len(match[2].split())) if match and match[3].strip() else None
+    if match is None or not match[3].strip() or re.match(_CUT, match[3]):
+        return None
+    return _DEFAULT_COLUMNS.get(len(match[2].split()))
 
 
 def unwrap_row(source: Source, begun: str, text: str) -> bool:
