@@ -250,6 +250,15 @@ def test_forms_of_old_are_of_no_rules_known() -> None:
         assert "rules: the report's form is older than any known here" in told.missing
 
 
+def test_what_two_lines_tell_needs_no_rules() -> None:
+    told = only(
+        "Memory cgroup out of memory: Kill process 15947 (init) score 1 or sacrifice child\n"
+        "Killed process 16944, UID 0, (mingetty) total-vm:4064kB, anon-rss:4kB, file-rss:56kB\n"
+    )
+    assert (told.era, told.agrees) == (None, None)
+    assert told.because == "init (15947) was chosen, and mingetty (16944), a child or a thread of its, died"
+
+
 def test_page_tables_tell_the_size_of_a_page_where_nothing_else_does() -> None:
     rows = "".join(
         f"[ {pid}] 0 {pid} 900 {pid} {pid % 4 * 65536 + 65536} 0 0 p{pid}\n" for pid in range(101, 107)

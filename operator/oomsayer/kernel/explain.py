@@ -121,7 +121,7 @@ def explain(report: OomReport) -> Explanation:
         page_size,
         tuple(table),
         killed=who_was_killed(report),
-        because=Outcome.CURRENT.value if report.allocating else None,
+        because=_reason(report, None, None, (), ()),
         complete=missing.complete,
         missing=missing.sentences,
     )
