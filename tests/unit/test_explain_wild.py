@@ -2,6 +2,7 @@
 
 import json
 
+from tests.unit.oom_report_text import Row, Text
 from tests.unit.test_explain import explained, only, predicted
 
 from oomsayer.cli.explain_table import text as table
@@ -248,6 +249,16 @@ def test_forms_of_old_are_of_no_rules_known() -> None:
         told = only(f"{line}\n")
         assert told.era is None
         assert "rules: the report's form is older than any known here" in told.missing
+
+
+def test_swapoff_is_taken_before_all_others() -> None:
+    rows = (Row(11, "java", 9_000), Row(12, "swapoff", 80))
+    told = only(Text(rows, (12,)))
+    assert (predicted(told), told.agrees) == (11, False)
+    assert told.because == (
+        "swapoff is taken before all others, whatever its memory: it is what makes memory short"
+    )
+    assert only(Text(rows, (11,))).because is None
 
 
 def test_what_two_lines_tell_needs_no_rules() -> None:

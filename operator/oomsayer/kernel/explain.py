@@ -37,6 +37,9 @@ from oomsayer.kernel.report.facts import (
 )
 from oomsayer.kernel.snapshot import OOM_SCORE_ADJ_MIN
 
+_SWAPOFF = "swapoff"
+"""It marks itself to be killed first (oom_task_origin()), as does who ends KSM, whose name tells nothing."""
+_TAKEN_FIRST = "swapoff is taken before all others, whatever its memory: it is what makes memory short"
 UNDETERMINED = "undetermined"
 """Said of a deviation whose reason the report does not tell."""
 OOM_SCORE_ADJ_MAX = 1000
@@ -221,8 +224,9 @@ def _because(
     taken = next((candidate for candidate in ranked if candidate.is_process(chosen)), None)
     if taken is None:
         return f"task table truncated: pid {chosen}, which the kernel took, is not in it"
-    if predicted is None:
-        return UNDETERMINED
+    first = taken.row.comm == _SWAPOFF
+    if first or predicted is None:
+        return _TAKEN_FIRST if first else UNDETERMINED
     reading, *others = readings
     for other in others:
         if _takes(taken, ranked, other):
