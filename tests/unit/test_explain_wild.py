@@ -245,6 +245,8 @@ def test_forms_of_old_are_of_no_rules_known() -> None:
     for line in (
         "java invoked oom-killer: gfp_mask=0xd0, order=0, oom_adj=0, oom_score_adj=0",
         "Killed process 50398, UID 697, (java) total-vm:16345624kB, anon-rss:7822592kB, file-rss:1852kB",
+        "Out of Memory: Killed process 2592 (mysqld).",
+        "Killed process 2592 (mysqld) vsz:482288kB, anon-rss:1868kB, file-rss:12kB",
     ):
         told = only(f"{line}\n")
         assert told.era is None
@@ -259,6 +261,11 @@ def test_swapoff_is_taken_before_all_others() -> None:
         "swapoff is taken before all others, whatever its memory: it is what makes memory short"
     )
     assert only(Text(rows, (11,))).because is None
+
+
+def test_the_capitals_of_old_are_the_node_s() -> None:
+    told = only("Out of Memory: Killed process 2592 (mysqld).\n")
+    assert (told.kind, told.path, told.killed) == ("node", "/", ((2592, "mysqld"),))
 
 
 def test_what_two_lines_tell_needs_no_rules() -> None:

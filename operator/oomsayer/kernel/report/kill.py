@@ -20,14 +20,14 @@ KILLED = (
 )
 _WITHOUT_SHMEM = r", file-rss:\d{1,18}kB\s*$"
 """Up to 4.4; vendors brought shmem-rss to older kernels."""
-_REASON = r"of [mM]emory(?: \(\w+\))?: $"
+_REASON = r"of memory(?: \(\w+\))?: $"
 GROUP = r"Tasks in (/.*) are going to be killed due to memory\.oom\.group set"
 _EXITING = r"OOM victim (\d{1,10}) \((.{0,64})\) is already exiting"
 _NO_KILLABLE = r"(?i)no killable process"
 _DEADLOCKED = r"System is deadlocked on memory|not syncing: Out of memory and no killable"
 """The panic that follows in an OOM of the machine, unless it was asked for by sysrq; its words up to 4.18."""
-_OF_OLD = r"Killed process \d{1,10}, UID"
-"""Up to 2.6.32 and what was made of it."""
+_OF_OLD = r"Out of Memory: Killed process \d|Killed process \d{1,10}(?:, UID| \(.{0,64}\) vsz:)"
+"""Up to 2.6.35 and what was made of it."""
 _REAPED = r"oom_reaper: reaped process (\d{1,10}) \((.{0,64})\)"
 _PANIC = r"Out of memory:? (.*panic_on_oom is enabled)"
 
@@ -67,8 +67,9 @@ def read_killed(source: Source, line: LogLine) -> bool:
     if not _belongs(report, killed):
         report = source.new(line)
     _add_killed(report, killed)
-    if re.match(_OF_OLD, match[0]):
+    if re.search(_OF_OLD, line.text):
         report.date(until=LAST_OF_OLD)
+        _reason(report, line.text)
     if re.search(_REASON, line.text[max(match.start() - _LONGEST_REASON, 0) : match.start()]):
         report.killed_prefixed = True
         report.date(since=(5, 1))
@@ -146,7 +147,7 @@ def _sizes(match: re.Match[str]) -> tuple[int | None, int | None]:
 def _reason(report: OomReport, text: str) -> None:
     if "Memory cgroup out of memory" in text:
         report.memcg_words = True
-    elif "Out of memory" in text:
+    elif re.search("Out of [mM]emory", text):
         report.node_words = True
     if "oom_kill_allocating_task" in text:
         report.allocating = True
