@@ -253,6 +253,15 @@ def test_forms_of_old_are_of_no_rules_known() -> None:
         assert "rules: the report's form is older than any known here" in told.missing
 
 
+def test_a_group_whose_path_was_shortened_dies_as_one() -> None:
+    told = only(
+        "Memory cgroup out of memory: Killed process 38647 (python) anon-rss:1210580kB\n"
+        "Tasks in ...pod1fd97494... are going to be killed due to memory.oom.group set\n"
+        "Memory cgroup out of memory: Killed process 38383 (Runner.Listener)\n"
+    )
+    assert told.killed == ((38647, "python"), (38383, "Runner.Listener"))
+
+
 def test_swapoff_is_taken_before_all_others() -> None:
     rows = (Row(11, "java", 9_000), Row(12, "swapoff", 80))
     told = only(Text(rows, (12,)))
