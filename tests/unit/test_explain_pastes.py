@@ -78,7 +78,7 @@ def test_the_rest_of_a_line_may_be_indented() -> None:
 
 
 @pytest.mark.parametrize(
-    "tail", ["<br>", '",', "'", " |", "`", " \\", "^M", "$", "</p>", "^[[0m", "#033[0m", "  "]
+    "tail", ["<br>", '",', "'", " |", "`", " \\", "^M", "$", "</p>", "^[[0m", "#033[0m", "[0m", "  "]
 )
 def test_what_stands_behind_each_line_is_of_none_of_them(tail: str) -> None:
     for report in (NODE, POD):

@@ -11,9 +11,10 @@ from oomsayer.kernel.report.source import WHOLE, Source, joined
 _FIELD = r",(?:\"(?:[^\"]|\"\")*\"|[^\",]*)"
 HEAD = (
     r"\[\s*pid\s*\]((?:\s+[^\s\[\]]+)+)\s+name"
-    rf"(?P<tail>\"?(?P<fields>(?:{_FIELD}){{1,16}})|\s*[^\w\s\[].{{0,20}}|\s*)$"
+    rf"(?P<tail>\"?(?P<fields>(?:{_FIELD}){{1,16}})|\s*[^\w\s\[].{{0,20}}|\[[\d;]{{0,8}}m|\s*)$"
 )
-"""Its tail is what a paste has put behind each line: a quote and a comma, `<br>`, blanks, fields of CSV."""
+"""Its tail is what a paste has put behind each line: a quote and a comma, `<br>`, blanks, fields of CSV,
+a colour that lost its escape."""
 _CUT = rb"\s*-?\d*(?:\.\.\.|>|\xe2\x80\xa6)\s*$"
 """What a pager leaves of a row where it cut its numbers."""
 _MOST_COLUMNS = 16
