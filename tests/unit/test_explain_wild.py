@@ -262,6 +262,19 @@ def test_a_group_whose_path_was_shortened_dies_as_one() -> None:
     assert told.killed == ((38647, "python"), (38383, "Runner.Listener"))
 
 
+def test_a_victim_that_its_group_s_walk_meets_again_died_once() -> None:
+    victim, other = (
+        f"[ 100.000001] Memory cgroup out of memory: Killed process {who} total-vm:9kB, anon-rss:5kB"
+        for who in ("268654 (MainThread)", "235173 (tini)")
+    )
+    summary = (
+        "[ 100.000000] oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=/,mems_allowed=0,"
+        "oom_memcg=/a,task_memcg=/a,task=MainThread,pid=268654,uid=0"
+    )
+    told = explained(f"{summary}\n{victim}\n{other}\n{victim}")
+    assert [each.killed for each in told] == [((268654, "MainThread"),), ((235173, "tini"),)]
+
+
 def test_swapoff_is_taken_before_all_others() -> None:
     rows = (Row(11, "java", 9_000), Row(12, "swapoff", 80))
     told = only(Text(rows, (12,)))

@@ -64,14 +64,17 @@ def read_killed(source: Source, line: LogLine) -> bool:
         # Kubernetes' Events have both in one line.
         read_chosen(source, line)
     killed = Killed(int(match["pid"]), match["comm"], *_sizes(match))
+    prefixed = re.search(_REASON, line.text[max(match.start() - _LONGEST_REASON, 0) : match.start()])
     report = source.open(line)
     if not _belongs(report, killed):
+        if prefixed and source.killed_lately(killed, line.seconds):
+            return True
         report = source.new(line)
     _add_killed(report, killed)
     if re.search(_OF_OLD, line.text):
         report.date(until=LAST_OF_OLD)
         _reason(report, line.text)
-    if re.search(_REASON, line.text[max(match.start() - _LONGEST_REASON, 0) : match.start()]):
+    if prefixed:
         report.killed_prefixed = True
         report.date(since=(5, 1))
         _reason(report, line.text)

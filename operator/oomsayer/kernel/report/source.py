@@ -7,7 +7,7 @@ from itertools import islice
 
 from oomsayer.kernel.logtext import MOST_BYTES_A_LINE
 from oomsayer.kernel.logtext.logline import LogLine
-from oomsayer.kernel.report import MOST_ROWS, OomReport, TaskRow
+from oomsayer.kernel.report import MOST_ROWS, Killed, OomReport, TaskRow
 from oomsayer.kernel.report.row import Table
 
 _REMEMBERED = 256
@@ -191,6 +191,13 @@ class Source:
                 kept.setdefault(row[0], row)
             else:
                 report.rows_dropped += 1
+
+    def killed_lately(self, killed: Killed, now: float | None) -> bool:
+        """Whether an earlier report has this kill: the walk of a group meets its victim again.
+
+        Since the reaper came no process is chosen twice.
+        """
+        return self._lately_dead(now).get(killed.pid) == killed.comm
 
     def _lately_dead(self, now: float | None) -> dict[int, str]:
         return {
