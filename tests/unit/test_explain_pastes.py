@@ -103,6 +103,12 @@ def one_by_one(wrap: Callable[[str], object]) -> Callable[[list[str]], str]:
         one_by_one(lambda line: {"attributes": {"content": {"text": line}}}),
         one_by_one(lambda line: line),
         lambda lines: json.dumps({"Output": "\r\n".join(lines)}, indent=4),
+        lambda lines: json.dumps({"rc": 0, "stdout": "\n".join(lines)}, indent=4),
+        lambda lines: (
+            "node-1 | CHANGED => " + json.dumps({"stdout": "\n".join(lines), "stdout_lines": lines})
+        ),
+        lambda lines: json.dumps({"stdout": "\n".join(lines), "stdout_lines": lines}, indent=4),
+        lambda lines: json.dumps({"StandardOutputContent": "\n".join(lines)}, indent=4),
         lambda lines: json.dumps({"events": [{"timestamp": 1, "message": line} for line in lines]}),
         lambda lines: json.dumps({"streams": [{"values": [["1", line] for line in lines]}]}, indent=2),
         lambda lines: json.dumps([{"textPayload": line} for line in lines]),

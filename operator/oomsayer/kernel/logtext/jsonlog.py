@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
-_PLAIN_KEYS = ("short_message", "line", "_raw", "Output")
+_PLAIN_KEYS = ("short_message", "line", "_raw", "Output", "stdout", "StandardOutputContent")
 """Under which other tools have numbers and names too."""
 _MESSAGE_KEYS = (
     "MESSAGE",
