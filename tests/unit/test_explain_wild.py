@@ -275,6 +275,17 @@ def test_a_victim_that_its_group_s_walk_meets_again_died_once() -> None:
     assert [each.killed for each in told] == [((268654, "MainThread"),), ((235173, "tini"),)]
 
 
+def test_other_counters_are_of_another_report() -> None:
+    told = explained(
+        "Memory cgroup stats for /a: cache:5664KB rss:249452KB\n"
+        "memory: usage 262144kB, limit 262144kB, failcnt 2472\n"
+        "memory: usage 262144kB, limit 262144kB, failcnt 2472\n"
+        "memory: usage 524288kB, limit 524288kB, failcnt 3078\n"
+        "Memory cgroup stats for /b: cache:5660KB rss:247920KB\n"
+    )
+    assert [(each.path, each.totalpages) for each in told] == [("/a", 65_536), ("/b", 131_072)]
+
+
 def test_swapoff_is_taken_before_all_others() -> None:
     rows = (Row(11, "java", 9_000), Row(12, "swapoff", 80))
     told = only(Text(rows, (12,)))

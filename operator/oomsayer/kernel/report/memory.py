@@ -72,9 +72,11 @@ def read_counter(source: Source, line: LogLine) -> bool:
     if match is None:
         return source.wrapped(line)
     report = source.open(line)
-    if report.ended:
-        report = source.new(line)
     limit = _limit(match)
+    # A report has this line once; another's numbers are of the next, of which no more was looked for.
+    another = match["what"] == "memory" and report.memory not in (None, limit)
+    if report.ended or another:
+        report = source.new(line)
     report.memcg_words = True
     if limit.limit_kb is None:
         report.unlimited_kb = int(match["limit"])
