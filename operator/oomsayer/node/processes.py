@@ -30,7 +30,7 @@ _YOUNG = 5
 _STATS_KEPT = 1024
 """How many stat files may stay open: each keeps a page of the kernel's, and costs a third as much to read."""
 _MOST_KEPT = 8192
-"""How many files may stay open in all: each holds one to two kB of the kernel's memory, which counts as ours."""
+"""How many files may stay open in all: each takes one to two kB in the kernel, which count as ours."""
 _RESERVE = 64
 """File descriptors left to the rest of the program."""
 _ADJ_BYTES = 8
@@ -325,7 +325,7 @@ def _as_before(entry: _Known) -> bool:
 
 
 def keep_open_default() -> int:
-    """How many descriptors may stay open: what the soft limit leaves beside those of the program, up to a bound."""
+    """How many descriptors may stay open: what the soft limit leaves to spare, up to a bound."""
     try:
         limit = os.sysconf("SC_OPEN_MAX")
     except (OSError, ValueError):
