@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.api.server import ROOT, Installation, Json
+from tests.api.server import RELEASE, ROOT, Installation, Json
 from tests.unit.controller_node import KUBEPODS, MI, node, task
 
 from oomsayer.agent.report import status_of
@@ -78,6 +78,25 @@ def oomsayer(*words: str, environment: dict[str, str] | None = None) -> tuple[in
     return done.returncode, done.stdout, done.stderr
 
 
+@pytest.fixture
+def teams(installed: Installation, kubeconfig: Path, tmp_path: Path) -> Path:  # noqa: ARG001 - what it asks for
+    """The kubeconfig of somebody who has no rights at all."""
+    server = installed.api_server
+    server.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "ServiceAccount",
+            "metadata": {"name": "team", "namespace": "commands"},
+        }
+    )
+    config = json.loads(server.kubeconfig.read_text())
+    token = server.kubectl("create", "token", "team", "-n", "commands").strip()
+    config["users"][0]["user"] = {"token": token}
+    path = tmp_path / "teams"
+    path.write_text(json.dumps(config))
+    return path
+
+
 def victim(answer: Json) -> str:
     return str(answer["domains"][0]["victim"]["pod"])
 
@@ -98,6 +117,23 @@ def test_a_pod_is_found_as_kubectl_finds_it(kubeconfig: Path, where: tuple[str, 
     answer = json.loads(out)
     assert (answer["pod"], answer["node"]) == ("commands/greedy", NODE)
     assert [victim(answer[when]) for when in ("before", "after")] == ["commands/greedy", "commands/modest"]
+
+
+def test_the_viewers_role_is_all_that_the_commands_need(installed: Installation, teams: Path) -> None:
+    words = ("advise", "--pod", "commands/greedy", "--kubeconfig", str(teams))
+    status, _, err = oomsayer(*words)
+    assert status == 1
+    assert "403" in err
+    assert "viewer" in err
+
+    installed.api_server.kubectl(
+        "create", "clusterrolebinding", "team", "--serviceaccount=commands:team",
+        f"--clusterrole={RELEASE}-viewer",
+    )  # fmt: skip
+    for command in (words, ("what-if", *words[1:], "--request", "1Gi")):
+        status, out, err = oomsayer(*command)
+        assert (status, err) == (0, "")
+        assert "greedy" in out
 
 
 def test_the_environment_names_the_cluster_too(kubeconfig: Path) -> None:

@@ -170,6 +170,15 @@ def test_all_that_an_agent_may_do(case: list[Manifest]) -> None:
     ]
 
 
+def test_people_have_a_role_that_reads_and_is_bound_to_nobody(case: list[Manifest]) -> None:
+    role = one(case, "ClusterRole", "viewer")
+    verbs = {verb for rule in role["rules"] for verb in rule["verbs"]}
+    bound = {m["roleRef"]["name"] for m in case if m["kind"].endswith("RoleBinding")}
+
+    assert verbs == {"get", "list", "watch"}
+    assert role["metadata"]["name"] not in bound
+
+
 def test_an_agent_asks_its_kubelet_only_where_it_is_told_to() -> None:
     options = ("--set=agent.kubelet.readConfig=true", "--set=agent.kubelet.insecureTLS=true")
     manifests = render(*options)

@@ -21,6 +21,7 @@ Json = dict[str, Any]
 
 _TIMEOUT_SECONDS = 20.0
 _POD = re.compile(r"([^/\s]+/)?[^/\s]+")
+_NO_RIGHTS = ": the chart's ClusterRole NAME-viewer holds the rights, bind it to whoever asks"
 _CLIENTS_WORDS = "Invalid kube-config file. "
 _URLLIB3_OBJECT = re.compile(r"HTTPS?Connection(Pool)?\([^)]*\): ")
 
@@ -157,8 +158,9 @@ class Cluster:
         except client.ApiException as error:
             if error.status == HTTPStatus.NOT_FOUND:
                 return None
+            remedy = _NO_RIGHTS if error.status == HTTPStatus.FORBIDDEN else ""
             raise ClusterError(
-                f"the API server answered {error.status} {error.reason}: {_said(error)}"
+                f"the API server answered {error.status} {error.reason}: {_said(error)}{remedy}"
             ) from error
         except (urllib3.exceptions.HTTPError, OSError) as error:
             server = self._client.configuration.host
