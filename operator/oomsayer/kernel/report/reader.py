@@ -6,7 +6,7 @@ A new format begins in _READERS: a word that its lines hold, and the function th
 import re
 from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import NamedTuple, TypeAlias
 
@@ -189,8 +189,8 @@ class OomReportReader:
 
         feed() passes over all others, while no report is open, and after a kill.
         """
-        begins = {begin for word in _WORDS for begin in _lines_with(word, lines, at, end)}
-        begins |= {begin for begin in _lines_with(b"{", lines, at, end) if lines.startswith(b"{", begin)}
+        begins = set(_lines_with(_WORDS, lines, at, end))
+        begins |= {begin for begin in _lines_with((b"{",), lines, at, end) if lines.startswith(b"{", begin)}
         for row in re.compile(NUMBERS).finditer(lines, at, end):
             begins.add(lines.rfind(b"\n", at, row.start()) + 1 or at)
         return sorted(begins)
@@ -319,17 +319,18 @@ def _before_table(lines: bytes, at: int, end: int) -> _Searched:
     if head < 0:
         return _Searched(lines, head, [])
     head = lines.rfind(b"\n", at, head) + 1 or at
-    begins = {begin for word in _WORDS for begin in _lines_with(word, lines, at, head)}
-    return _Searched(lines, head, sorted(begins))
+    return _Searched(lines, head, sorted(set(_lines_with(_WORDS, lines, at, head))))
 
 
-def _lines_with(word: bytes, lines: bytes, at: int, end: int) -> Iterator[int]:
-    """Where the lines from `at` to `end` begin that hold a word."""
-    hit = lines.find(word, at, end)
-    while hit >= 0:
-        yield lines.rfind(b"\n", at, hit) + 1 or at
-        after = lines.find(b"\n", hit, end)
-        hit = lines.find(word, after, end) if after >= 0 else -1
+def _lines_with(words: Iterable[bytes], lines: bytes, at: int, end: int) -> Iterator[int]:
+    """Where the lines from `at` to `end` begin that hold one of these words."""
+    find = lines.find
+    for word in words:
+        hit = find(word, at, end)
+        while hit >= 0:
+            yield lines.rfind(b"\n", at, hit) + 1 or at
+            after = find(b"\n", hit, end)
+            hit = find(word, after, end) if after >= 0 else -1
 
 
 def _unwrap(source: Source, text: str) -> bool:
