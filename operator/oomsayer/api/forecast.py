@@ -133,7 +133,8 @@ class ForecastDomain(Model):
     order: tuple[ForecastProcess, ...] = Field(
         default=(),
         max_length=MAX_ORDER,
-        description="The cascade: each next victim, as if the kill set before were gone.",
+        description="The cascade: each next victim, as if the kill set before were gone. Left out for the "
+        "domains with the most room on a node of many; their victims are told without ids and cgroup.",
     )
     assumptions: tuple[Sentence, ...] = Field(
         default=(), max_length=64, description="What this verdict rests on, each a sentence."
