@@ -179,6 +179,14 @@ def test_a_container_gets_no_more_than_its_pod_has() -> None:
     assert [p.takes for p in against_kernel(node(web=1000), target, WEB)] == [Takes.KUBELET]
 
 
+def test_where_the_whole_pod_is_guaranteed_a_limit_is_raised_alone() -> None:
+    containers = (Container("redis", 512 * MI, 512 * MI), Container("web", 1024 * MI, 1024 * MI))
+    level = PodSpec(Qos.GUARANTEED, containers, request_bytes=1600 * MI, limit_bytes=1600 * MI)
+    limit = against_kernel(node(web=1000), replace(PAIR, spec=level), WEB)[0]
+    assert limit.change == Change("web", limit_bytes=1177 * MI)
+    assert changed_spec(level, limit.change).qos is Qos.GUARANTEED
+
+
 def test_a_static_pod_is_not_resized() -> None:
     target = replace(PAIR, spec=replace(PAIR.spec, static=True))
     assert against_kernel(node(web=1000), target, WEB)[0].takes is Takes.NEW_POD

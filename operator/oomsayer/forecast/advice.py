@@ -149,8 +149,10 @@ class _Trial:
         if own is None or own.limit_bytes is None:
             return None
 
-        # A resize must leave the class as it is: of a Guaranteed pod request and limit move together.
-        both = self.subject.spec.qos is Qos.GUARANTEED and own.request_bytes == own.limit_bytes
+        spec = self.subject.spec
+        # A resize must leave the class as it is: where it is Guaranteed by what its containers have,
+        # request and limit move together.
+        both = spec.qos is Qos.GUARANTEED and not spec.pod_level
 
         def change(mebibytes: int) -> Change:
             amount = mebibytes * _MIB
@@ -169,7 +171,7 @@ class _Trial:
 
         if roomy(self.snapshot):
             return None
-        most = (self.subject.spec.limit_bytes or _LARGEST_LIMIT) // _MIB
+        most = (spec.limit_bytes or _LARGEST_LIMIT) // _MIB
         least = _least(enough, own.limit_bytes // _MIB + 1, most)
         if least is None:
             return None

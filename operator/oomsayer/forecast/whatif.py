@@ -132,7 +132,7 @@ def _check_pod_level(spec: PodSpec, name: str) -> None:
 
 def _qos(before: PodSpec, after: PodSpec) -> Qos:
     """The class that follows, as far as memory tells: processor requests stay as they are."""
-    if after.containers == before.containers:
+    if after.containers == before.containers or after.pod_level:
         return before.qos
     if before.qos is Qos.GUARANTEED and any(c.request_bytes != c.limit_bytes for c in after.regular()):
         return Qos.BURSTABLE

@@ -79,6 +79,11 @@ class PodSpec:
         return self.static or self.priority >= SYSTEM_CRITICAL_PRIORITY
 
     @property
+    def pod_level(self) -> bool:
+        """Whether memory is set for the pod as a whole: its class follows from that alone."""
+        return (self.request_bytes, self.limit_bytes) != (None, None)
+
+    @property
     def node_critical(self) -> bool:
         """Whether its processes get the oom_score_adj of a Guaranteed pod's whatever its class."""
         return self.critical and self.priority_class == SYSTEM_NODE_CRITICAL
