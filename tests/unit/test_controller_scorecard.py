@@ -7,6 +7,7 @@ from tests.unit.controller_node import BACKUP, CART, NAMES, NOW, POD, REDIS, RED
 
 from oomsayer.api.forecast import MAX_LAST_KILLS, Risk, Scorecard, ScoredKill
 from oomsayer.api.report import ReportedKill
+from oomsayer.api.vocabulary import EventReason
 from oomsayer.controller.events import Subject, event_name, kill_event
 from oomsayer.controller.names import Ending, Names, Pod
 from oomsayer.controller.scorecard import (
@@ -249,6 +250,14 @@ def test_a_risk_of_the_node_warns_of_any_container_of_the_pod_when_it_is_the_nod
 def test_that_a_node_runs_out_is_no_warning_of_a_container_that_does() -> None:
     assert scored(reported(), warnings=(risk("", "/"),)).warned == 0
     assert scored(reported(), warnings=(risk("web", WEB),)).warned == 0
+
+
+def test_while_the_event_of_a_risk_that_began_again_is_held_back_the_one_before_is_the_link() -> None:
+    told, again = risk(seconds_before=120), risk(announced=False)
+    (kill,) = scored(reported(), warnings=(again, told)).last
+    pod = Subject("Pod", "cart-0", "shop", UID)
+    assert kill.warned_since == again.since
+    assert kill.warning == f"shop/{event_name(told, EventReason.RISK, pod)}"
 
 
 def test_a_warning_that_was_not_written_is_no_link() -> None:

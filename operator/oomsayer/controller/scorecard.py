@@ -115,7 +115,7 @@ def score(
     Args:
         before: what was counted.
         reported: the kills of a report, old ones among them.
-        warnings: the risks that were announced, those that have ended lately included.
+        warnings: the node's risks, announced or not, those that have ended lately included.
         names: the node's pods.
         node: the node.
         sampled_at: up to when the report can tell of kills, by the node's clock.
@@ -188,12 +188,17 @@ def _scored(kill: ReportedKill, warnings: Sequence[Risk], names: Names, node: Su
         sampled_at=kill.sampled_at,
     )
     scored = _named(scored, names)
-    risk = _warning(scored, warnings)
-    if risk is None:
+    about_it = _warnings(scored, warnings)
+    if not about_it:
         return scored
+    # The Event of one that has begun again a moment later is held back: that of the one before stands.
+    link = next((_link(risk, node) for risk in about_it if risk.announced), "")
+    return scored.model_copy(update={"warning": link, "warned_since": about_it[0].since})
+
+
+def _link(risk: Risk, node: Subject) -> str:
     subject, _ = subjects(risk, node)
-    link = f"{subject.event_namespace}/{event_name(risk, reason(risk), subject)}" if risk.announced else ""
-    return scored.model_copy(update={"warning": link, "warned_since": risk.since})
+    return f"{subject.event_namespace}/{event_name(risk, reason(risk), subject)}"
 
 
 def _unseen(
@@ -278,10 +283,10 @@ def _unnamed(path: str) -> str:
     return pod if whose.container_id is None else f"container {whose.container_id[:12]} of {pod}"
 
 
-def _warning(kill: ScoredKill, warnings: Iterable[Risk]) -> Risk | None:
-    """The risk that this kill was the end of: the latest that had begun for its container, or its process."""
+def _warnings(kill: ScoredKill, warnings: Iterable[Risk]) -> list[Risk]:
+    """The risks that had begun for the container of a kill, or its process, the latest first."""
     found = [risk for risk in warnings if risk.since <= kill.at and _about(risk, kill)]
-    return max(found, key=lambda risk: risk.since, default=None)
+    return sorted(found, key=lambda risk: risk.since, reverse=True)
 
 
 def _about(risk: Risk, kill: ScoredKill) -> bool:
