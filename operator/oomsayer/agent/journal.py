@@ -49,7 +49,7 @@ class Journal:
 def _harmless(text: str) -> str:
     r"""Text of printable characters alone, on one line: a process may call itself anything.
 
-    Others are written as \\xNN or, beyond Latin, \\u{NNNN}.
+    Others are written as \xNN or, beyond Latin-1, \u{NNNN}.
     """
     if text.isprintable():
         return text
