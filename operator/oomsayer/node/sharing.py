@@ -15,7 +15,8 @@ from oomsayer.node.kcmp import Compare, Order
 from oomsayer.node.processes import Process
 
 _TOLD = 4
-"""How many are named of whom it is only assumed: every verdict repeats it, and a pod may have thousands."""
+"""How many are named of whom it is only assumed, or one more: every verdict repeats them, and a pod may have
+thousands."""
 
 _Identities = tuple[tuple[int, int, str], ...]
 
@@ -61,7 +62,7 @@ class Sharing:
                 shared.update((pid, mm) for pid, mm in found.items() if mm)
             assumed.extend(_assumed([p for p in group if found is None or p.pid not in found], shared))
         self._known = known
-        if len(assumed) > _TOLD:
+        if len(assumed) > _TOLD + 1:
             more = len(assumed) - _TOLD
             assumed[_TOLD:] = [f"{more} more processes are taken to share their parents' memory"]
         return shared, assumed
