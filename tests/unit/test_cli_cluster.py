@@ -17,6 +17,14 @@ def found(*flags: str) -> Cluster:
     return Cluster(parser.parse_args(flags))
 
 
+def write_kubeconfig(path: Path, server: str) -> None:
+    context = {"cluster": "c", "user": "c", "namespace": "shop"}
+    here = {"name": "c", "cluster": {"server": server}, "user": {}, "context": context}
+    path.write_text(
+        json.dumps({"clusters": [here], "users": [here], "contexts": [here], "current-context": "c"})
+    )
+
+
 @pytest.fixture
 def in_pod(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if this ran in a pod with a service account."""
@@ -68,12 +76,21 @@ def test_a_kubeconfig_that_is_not_there_is_named(
     assert str(error.value) == says.format(path)
 
 
+def test_a_kubeconfig_variable_that_is_empty_counts_as_not_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config.kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", "")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(ClusterError, match=r"there is no kubeconfig ~/\.kube/config: set"):
+        found()
+    (tmp_path / ".kube").mkdir()
+    write_kubeconfig(tmp_path / ".kube/config", "https://127.0.0.1:1")
+    assert found().namespace == "shop"
+
+
 def test_a_server_that_is_away_is_named_with_the_systems_own_words(tmp_path: Path) -> None:
     path, server = tmp_path / "config", "https://127.0.0.1:1"
-    here = {"name": "c", "cluster": {"server": server}, "user": {}, "context": {"cluster": "c", "user": "c"}}
-    path.write_text(
-        json.dumps({"clusters": [here], "users": [here], "contexts": [here], "current-context": "c"})
-    )
+    write_kubeconfig(path, server)
     with pytest.raises(ClusterError) as error:
         found("--kubeconfig", str(path)).forecasts()
     assert str(error.value) == f"no answer from the API server {server}: Connection refused"

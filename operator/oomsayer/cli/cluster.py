@@ -20,6 +20,7 @@ from oomsayer.api.vocabulary import FORECAST_PLURAL, GROUP, REPORT_PLURAL, VERSI
 Json = dict[str, Any]
 
 _TIMEOUT_SECONDS = 20.0
+_USUAL_PLACE = "~/.kube/config"
 _POD = re.compile(r"([^/\s]+/)?[^/\s]+")
 _NO_RIGHTS = ": the chart's ClusterRole NAME-viewer holds the rights, bind it to whoever asks"
 _CLIENTS_WORDS = "Invalid kube-config file. "
@@ -79,10 +80,11 @@ class Cluster:
         # Of each try again it would warn, before the error says it all.
         logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
         self.namespace: str = args.namespace or "default"
+        path = _path(args.kubeconfig)
         try:
-            self._client = config.new_client_from_config(args.kubeconfig, args.context, persist_config=False)
+            self._client = config.new_client_from_config(path, args.context, persist_config=False)
             if not args.namespace:
-                self.namespace = _namespace_of(args.kubeconfig, args.context)
+                self.namespace = _namespace_of(path, args.context)
         except (config.ConfigException, YAMLError, OSError, TypeError) as error:
             problem = _problem(error, args.kubeconfig, args.context)
             if args.kubeconfig or args.context:
@@ -168,7 +170,12 @@ class Cluster:
         return answer
 
 
-def _namespace_of(kubeconfig: str | None, context: str | None) -> str:
+def _path(kubeconfig: str | None) -> str:
+    """Where a kubeconfig is: as named, else by KUBECONFIG; one that is empty counts as not set."""
+    return kubeconfig or str(config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION) or _USUAL_PLACE
+
+
+def _namespace_of(kubeconfig: str, context: str | None) -> str:
     contexts, active = config.list_kube_config_contexts(kubeconfig)
     chosen = next((c for c in contexts if c["name"] == context), active)
     return str((chosen.get("context") or {}).get("namespace") or "default")
@@ -176,7 +183,7 @@ def _namespace_of(kubeconfig: str | None, context: str | None) -> str:
 
 def _problem(error: Exception, kubeconfig: str | None, context: str | None) -> str:
     """Why there is no cluster by a kubeconfig: which one, and what of it, in one line."""
-    where = kubeconfig or str(config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION)
+    where = _path(kubeconfig)
     named = kubeconfig or (f"context {context}" if context else where)
     if not any(Path(place).expanduser().exists() for place in where.split(os.pathsep)):
         absent = f"there is no kubeconfig {where}"
