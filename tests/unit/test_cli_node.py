@@ -293,6 +293,7 @@ print(signature(lambda a, *, b: None), file=sys.stderr)
             ("node --root ROOT >&-", 0, ""),
             ("explain <&-", 2, "oomsayer explain: give a FILE, or pipe a log in"),
             ("explain - <&-", 2, "oomsayer explain: give a FILE, or pipe a log in"),
+            ("explain ROOT/none 2>&-", 2, ""),
         ],
     )
     def test_a_stream_that_is_closed_is_no_traceback(

@@ -56,9 +56,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         SystemExit: the arguments are wrong (status 2), or only ask for help or the version.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    if sys.stdout is None:
-        # Whoever started this has closed it.
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - as in explain; till the end
+    for stream in ("stdout", "stderr"):
+        if getattr(sys, stream) is None:
+            # Whoever started this has closed it; print() would take stdout for a stderr that is None.
+            setattr(sys, stream, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115 - as in explain; till the end
     _accept_any_text()
     try:
         command, args = _parse(words)
