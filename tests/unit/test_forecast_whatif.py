@@ -90,7 +90,7 @@ def test_single_process_kills_leave_no_container_as_a_group() -> None:
         (Qos.BURSTABLE, Change(priority=5), Qos.BURSTABLE),
     ],
 )
-def test_the_class_follows_where_memory_tells(before: Qos, change: Change, qos: Qos) -> None:
+def test_the_class_follows_from_memory(before: Qos, change: Change, qos: Qos) -> None:
     limit = None if before is Qos.BEST_EFFORT else 64 * MI
     own = Container("web", limit or 0, limit)
     _, after = changed(node(), replace(ASKED, spec=PodSpec(before, (own,))), change)
@@ -247,7 +247,18 @@ def test_against_eviction_a_request_goes_up_to_the_limit_at_most() -> None:
     rival = PodSpec(Qos.BURSTABLE, (Container("app", 100 * MI),), priority=7)
     pods = [used("mine", own, 300), used("rival", rival, 200)]
     request = against_kubelet(pods, Subject("mine", "/pod", own, {"app": "/pod/app"}), "app")[0]
-    assert request.change == Change("app", request_bytes=300 * MI)
+    assert (request.change, request.takes) == (Change("app", request_bytes=300 * MI), Takes.RESIZE)
+
+
+def test_a_request_that_makes_a_pod_guaranteed_needs_another_pod() -> None:
+    own = PodSpec(Qos.BURSTABLE, (Container("app", 100 * MI, 300 * MI),), cpu_guaranteed=True)
+    rival = PodSpec(Qos.BURSTABLE, (Container("app", 100 * MI),), priority=7)
+
+    def takes(used_mebibytes: int) -> Takes:
+        pods = [used("mine", own, used_mebibytes), used("rival", rival, 200)]
+        return against_kubelet(pods, Subject("mine", "/pod", own, {"app": "/pod/app"}), "app")[0].takes
+
+    assert (takes(300), takes(299)) == (Takes.NEW_POD, Takes.RESIZE)
 
 
 def test_a_pod_that_is_not_first_to_be_evicted_needs_no_advice() -> None:

@@ -162,5 +162,21 @@ def test_a_pod_object_is_read() -> None:
     )
 
 
+def test_processors_are_guaranteed_where_every_container_requests_its_limit() -> None:
+    def read(*containers: tuple[str | None, str | None], init: bool = False) -> bool:
+        items = [
+            {"name": f"c{n}", "resources": {"requests": {"cpu": request}, "limits": {"cpu": limit}}}
+            for n, (request, limit) in enumerate(containers)
+        ]
+        spec = {"containers": items, "initContainers": [{"name": "init"}] if init else None}
+        return read_pod_spec({"spec": spec}).cpu_guaranteed
+
+    assert read(("500m", "500m"), ("1", "1"))
+    assert not read(("500m", "500m"), ("1", "2"))
+    assert not read(("500m", "500m"), (None, None))
+    assert not read(("500m", "500m"), init=True)
+    assert not read()
+
+
 def test_a_pod_of_which_nothing_is_known_is_best_effort() -> None:
     assert read_pod_spec({}) == PodSpec()

@@ -96,7 +96,7 @@ def against_kubelet(pods: Sequence[PodUsage], subject: Subject, container: str) 
             most = min(most, own.limit_bytes // _MIB)
         least = _least(lambda n: _try(first, request(n)) is not None, own.request_bytes // _MIB + 1, most)
         if least is not None:
-            takes = _by_resize(subject, own, Takes.RESIZE)
+            takes = _by_resize(subject, request(least), Takes.RESIZE)
             found.append(Proposal(request(least), takes, evicted=first(request(least))))
     for priority in sorted({p for pod in order[1:] for p in (pod.spec.priority, pod.spec.priority + 1)}):
         change = Change(priority=priority)
@@ -131,8 +131,9 @@ class _Trial:
         # The request that it has, first: a resize in place left its processes with their old oom_score_adj.
         low = -(-own.request_bytes // _MIB)
         least = _least(lambda n: self._spared(change(n)) is not None, low, most // _MIB)
-        takes = _by_resize(self.subject, own, Takes.RESTART)
-        return None if least is None else self._proposal(change(least), takes)
+        if least is None:
+            return None
+        return self._proposal(change(least), _by_resize(self.subject, change(least), Takes.RESTART))
 
     def guaranteed(self) -> Proposal | None:
         """The class that the kernel takes last: requests equal to limits, of memory and processor."""
@@ -175,7 +176,7 @@ class _Trial:
         least = _least(enough, own.limit_bytes // _MIB + 1, most)
         if least is None:
             return None
-        return self._told(change(least), _by_resize(self.subject, own, Takes.RESIZE))
+        return self._told(change(least), _by_resize(self.subject, change(least), Takes.RESIZE))
 
     def single_process(self) -> Proposal | None:
         """Not the whole container dies, but the one process."""
@@ -224,14 +225,17 @@ def _changeable(subject: Subject, name: str) -> Container | None:
     return None if container is None or container.kind is ContainerKind.EPHEMERAL else container
 
 
-def _by_resize(subject: Subject, container: Container, takes: Takes) -> Takes:
-    """A resize in place must leave the class as it is, so it cannot give a BestEffort pod a request.
+def _by_resize(subject: Subject, change: Change, takes: Takes) -> Takes:
+    """What a change takes if it is one that a resize in place can make: that must leave the class as it is.
 
     A static pod is never resized: its manifest is changed, and the kubelet makes another of it. Nor is an
     init container that runs to its end.
     """
-    fixed = subject.spec.static or subject.spec.qos is Qos.BEST_EFFORT
-    return Takes.NEW_POD if fixed or container.kind is ContainerKind.INIT else takes
+    spec = subject.spec
+    own = spec.container(change.container)
+    once = own is not None and own.kind is ContainerKind.INIT
+    fixed = spec.static or once or changed_spec(spec, change).qos is not spec.qos
+    return Takes.NEW_POD if fixed else takes
 
 
 def _try(ask: Callable[[Change], PodUsage | None], change: Change) -> PodUsage | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from oomsayer.kernel.domain import within
 from oomsayer.kernel.snapshot import ROOT, Memcg, Snapshot, Task, parent_path
 from oomsayer.kubelet.cgroups import Qos, is_container
-from oomsayer.kubelet.podspec import Container, PodSpec, aggregate_request, pod_limit
+from oomsayer.kubelet.podspec import Container, ContainerKind, PodSpec, aggregate_request, pod_limit
 from oomsayer.kubelet.qos import oom_score_adj
 
 NO_LIMIT = -1
@@ -131,11 +131,17 @@ def _check_pod_level(spec: PodSpec, name: str) -> None:
 
 
 def _qos(before: PodSpec, after: PodSpec) -> Qos:
-    """The class that follows, as far as memory tells: processor requests stay as they are."""
+    """The class that follows: what is requested of processors stays as it is."""
     if after.containers == before.containers or after.pod_level:
         return before.qos
     if before.qos is Qos.GUARANTEED and any(c.request_bytes != c.limit_bytes for c in after.regular()):
         return Qos.BURSTABLE
+    if after.cpu_guaranteed and all(
+        c.limit_bytes and c.request_bytes == c.limit_bytes
+        for c in after.containers
+        if c.kind is not ContainerKind.EPHEMERAL
+    ):
+        return Qos.GUARANTEED
     if before.qos is Qos.BEST_EFFORT and any(c.request_bytes or c.limit_bytes for c in after.containers):
         return Qos.BURSTABLE
     return before.qos

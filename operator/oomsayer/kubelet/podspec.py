@@ -62,6 +62,8 @@ class PodSpec:
         request_bytes: the pod-level memory request, None without one.
         limit_bytes: the pod-level memory limit, None without one.
         overhead_bytes: spec.overhead of memory.
+        cpu_guaranteed: whether each container's processor limit is what it requests. With memory likewise the
+            pod is Guaranteed.
     """
 
     qos: Qos = Qos.BEST_EFFORT
@@ -72,6 +74,7 @@ class PodSpec:
     request_bytes: int | None = None
     limit_bytes: int | None = None
     overhead_bytes: int = 0
+    cpu_guaranteed: bool = False
 
     @property
     def critical(self) -> bool:
@@ -151,7 +154,18 @@ def read_pod_spec(pod: Mapping[str, Any]) -> PodSpec:
         request_bytes=_pod_request(resources, status),
         limit_bytes=_memory(resources.get("limits")),
         overhead_bytes=_memory(spec.get("overhead")) or 0,
+        cpu_guaranteed=_cpu_guaranteed(spec),
     )
+
+
+def _cpu_guaranteed(spec: Mapping[str, Any]) -> bool:
+    """The API server gives each quantity in one form alone, so that equal ones are equal as text."""
+    containers = [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]
+    asked = [
+        [((item.get("resources") or {}).get(kind) or {}).get("cpu") for kind in ("requests", "limits")]
+        for item in containers
+    ]
+    return bool(asked) and all(request is not None and request == limit for request, limit in asked)
 
 
 def _containers(spec: Mapping[str, Any], allocated: Mapping[str, int]) -> Iterator[Container]:
