@@ -396,7 +396,7 @@ def test_what_is_cut_short_is_a_gap(machine: Machine, file: str, content: bytes)
     machine.process(5)
     machine.write(f"proc/5/{file}", content)
     (gap,) = machine.read().gaps
-    assert gap.startswith("1 processes could not be read (pid 5: its ")
+    assert gap.startswith("processes that could not be read: 1 (pid 5: its ")
 
 
 def test_a_zombie_and_a_kernel_thread_are_no_candidates(machine: Machine) -> None:
@@ -462,7 +462,7 @@ def test_a_cgroup_that_can_not_be_read_leaves_no_hole_in_the_tree(machine: Machi
     assert named(shot, "worker").memcg == "/pod"
     assert [v.victim.task.pid for v in told if v.victim] == [5, 5]
     assert [memcg["name"] for memcg in report(shot, told).status["memcgs"]] == ["", "pod"]
-    assert [gap for gap in shot.gaps if gap.startswith("1 memory cgroups are below one that cannot be read")]
+    assert [gap for gap in shot.gaps if gap.startswith("memory cgroups below one that cannot be read: 1, ")]
 
 
 def test_a_removed_cgroup_leaves_its_process_to_the_one_above(machine: Machine) -> None:
@@ -499,14 +499,16 @@ class TestAsPod:
     def test_a_process_outside_the_mounted_tree_is_a_gap(self, inside: Machine) -> None:
         inside.process(1, "systemd", cgroup="/../../../outside")
         (gap,) = inside.read().gaps
-        assert gap.startswith("1 processes are in cgroups outside")
+        assert gap.startswith("processes in cgroups outside")
+        assert gap.endswith(": 1, told under the node alone")
 
     def test_the_first_process_of_a_namespace_outside_the_tree_is_counted_once(self, inside: Machine) -> None:
         inside.process(5, cgroup="/../../../outside")
         status = inside.root / "proc/5/status"
         status.write_text(status.read_text() + "NStgid:\t5\t1\n")
         (gap,) = inside.read().gaps
-        assert gap.startswith("1 processes are in cgroups outside")
+        assert gap.startswith("processes in cgroups outside")
+        assert gap.endswith(": 1, told under the node alone")
 
     def test_a_reader_that_cannot_find_itself_says_so(self, inside: Machine, tmp_path: Path) -> None:
         (inside.own / "sys/fs/cgroup").unlink()

@@ -154,13 +154,13 @@ class MemcgReader:
             )
         elif placement.strays:
             yield (
-                f"{len(placement.strays)} processes are in cgroups outside {self._where}: "
-                "they are told under the node alone"
+                f"processes in cgroups outside {self._where}: {len(placement.strays)}, "
+                "told under the node alone"
             )
         if placement.cut_off:
             yield (
-                f"{placement.cut_off} memory cgroups are below one that cannot be read: "
-                "their processes are told under the nearest above that can"
+                f"memory cgroups below one that cannot be read: {placement.cut_off}, "
+                "whose processes are told under the nearest above that can"
             )
         limit = placement.memcgs[ROOT].max_bytes
         if limit is not None:

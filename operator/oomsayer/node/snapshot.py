@@ -299,7 +299,7 @@ class Scanner:
                 "Its memory and swap may be a container's, while the kernel goes by the machine's"
             )
         if unreadable.count:
-            yield f"{unreadable.count} processes could not be read ({unreadable.first})"
+            yield f"processes that could not be read: {unreadable.count} ({unreadable.first})"
 
 
 def _small_oom_score(proc_fd: int, memory: Memory) -> int | None:
