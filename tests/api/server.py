@@ -244,7 +244,7 @@ class Installation:
 
 def helm(kubeconfig: Path, *arguments: str) -> str:
     """Run helm on the API server and return what it prints."""
-    return capture([tools.tool("helm"), f"--kubeconfig={kubeconfig}", *arguments])
+    return capture([*tools.helm(kubeconfig), *arguments])
 
 
 def install(api_server: ApiServer, *options: str) -> str:

@@ -45,7 +45,7 @@ def kubectl_of(cluster: Provider) -> Kubectl:
 
 def helm(cluster: Provider, *arguments: str | Path) -> str:
     """Run helm and return what it prints."""
-    command = [tools.tool("helm"), "--kubeconfig", cluster.kubeconfig, "--namespace", NAMESPACE, *arguments]
+    command = [*tools.helm(cluster.kubeconfig), "--namespace", NAMESPACE, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr or done.stdout
     return done.stdout

@@ -234,14 +234,14 @@ def _victims(nodes: Mapping[str, NodeView]) -> Metric:
 
 
 def _gauge(name: str, text: str, labels: Sequence[str], values: Values) -> Metric:
-    family = GaugeMetricFamily(name, text, labels=labels)
-    for labelled, value in values.items():
-        family.add_metric(labelled, value)
-    return family
+    return _filled(GaugeMetricFamily(name, text, labels=labels), values)
 
 
 def _counter(name: str, text: str, labels: Sequence[str], values: Values) -> Metric:
-    family = CounterMetricFamily(name.removesuffix("_total"), text, labels=labels)
+    return _filled(CounterMetricFamily(name.removesuffix("_total"), text, labels=labels), values)
+
+
+def _filled(family: GaugeMetricFamily | CounterMetricFamily, values: Values) -> Metric:
     for labelled, value in values.items():
         family.add_metric(labelled, value)
     return family

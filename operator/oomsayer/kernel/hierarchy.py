@@ -10,16 +10,16 @@ Source: mem_cgroup_scan_tasks() in mm/memcontrol.c, mem_cgroup_get_oom_group() l
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from heapq import nlargest
 from operator import attrgetter
-from typing import TypeVar
 
 from oomsayer.kernel.badness import rss_swap_pgtables
 from oomsayer.kernel.domain import Domain
 from oomsayer.kernel.era import Era
+from oomsayer.kernel.grouping import grouped
 from oomsayer.kernel.pidns import takes_its_cgroup, zap_pid_ns_processes
 from oomsayer.kernel.snapshot import OOM_SCORE_ADJ_MIN, ROOT, Snapshot, Task, Unkillable, parent_path
 
@@ -32,8 +32,6 @@ INDEX_MASK = (1 << INDEX_BITS) - 1
 
 DYING_WITH_GROUP = (None, Unkillable.VFORK, Unkillable.OOM_SKIP)
 SPARED_SHARERS = (Unkillable.INIT, Unkillable.KTHREAD)
-
-Key = TypeVar("Key", str, int)
 
 Shortlist = defaultdict[int, list[int]]
 """By oom_score_adj: entries, worst last. Their points are pages alone: each domain weighs adj differently."""
@@ -88,7 +86,7 @@ class Hierarchy:
     @cached_property
     def children(self) -> Mapping[int, list[Task]]:
         """By parent pid, for the kernels that sacrifice one."""
-        return _grouped(self.snapshot.tasks, attrgetter("parent"))
+        return grouped(self.snapshot.tasks, attrgetter("parent"))
 
     @cached_property
     def below(self) -> Mapping[str, list[str]]:
@@ -214,7 +212,7 @@ def dies_with_sharer(task: Task, era: Era) -> bool:
 def arrange(snapshot: Snapshot, depth: int) -> Hierarchy:
     """Arrange a snapshot so that the first `depth` victims of every domain can be told."""
     bound = [task for task in snapshot.tasks if task.mm or task.reaper]
-    sharers = _grouped((task for task in bound if task.mm), attrgetter("mm"))
+    sharers = grouped((task for task in bound if task.mm), attrgetter("mm"))
     namespaces = zap_pid_ns_processes(bound)
     shortlists = _scan(snapshot)
     outlived = _outlived(shortlists, namespaces, snapshot.tasks) if namespaces else set()
@@ -228,13 +226,6 @@ def arrange(snapshot: Snapshot, depth: int) -> Hierarchy:
     hierarchy = Hierarchy(snapshot, enough, shortlists, sharers, namespaces, outlived)
     _merge_upwards(hierarchy, depth, spare)
     return hierarchy
-
-
-def _grouped(tasks: Iterable[Task], key: Callable[[Task], Key]) -> dict[Key, list[Task]]:
-    grouped: defaultdict[Key, list[Task]] = defaultdict(list)
-    for task in tasks:
-        grouped[key(task)].append(task)
-    return dict(grouped)
 
 
 def _scan(snapshot: Snapshot) -> defaultdict[str, Shortlist]:

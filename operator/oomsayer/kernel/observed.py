@@ -13,18 +13,15 @@ memcg_memory_event() in mm/memcontrol.c.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 from operator import attrgetter
-from typing import TypeVar
 
+from oomsayer.kernel.grouping import grouped
 from oomsayer.kernel.oomlog import OomKill
 from oomsayer.kernel.snapshot import OOM_SCORE_ADJ_MIN, ROOT, Snapshot, Task, Unkillable, parent_path
-
-Item = TypeVar("Item")
-Key = TypeVar("Key")
 
 _FAR_AHEAD = 2
 """How many times the memory of another is more than what growth between two samples explains."""
@@ -186,7 +183,7 @@ def observe(
     silent = [(place, times) for place, times in counted.places if place not in claimed]
     kills = _completed(told, silent, counted)
     if silent and all(kill.memcg is not None for kill in told):
-        suspects = _grouped(gone, lambda task: counted.place_of(task.memcg))
+        suspects = grouped(gone, lambda task: counted.place_of(task.memcg))
         left = _Left(interval)
         for place, times in silent:
             kills += _from_counters(left, counted, suspects.get(place, []), place, times)
@@ -290,12 +287,12 @@ class _Pairs:
     def __init__(self, gone: Sequence[Task], logged: Sequence[OomKill]) -> None:
         self._pids = {
             memcg: frozenset(task.pid for task in tasks)
-            for memcg, tasks in _grouped(gone, attrgetter("memcg")).items()
+            for memcg, tasks in grouped(gone, attrgetter("memcg")).items()
         }
         by_size = sorted(gone, key=attrgetter("rss_pages"))
-        self._gone = _grouped(by_size, attrgetter("memcg", "comm"))
+        self._gone = grouped(by_size, attrgetter("memcg", "comm"))
         self._rank: dict[OomKill, int] = {}
-        alike = _grouped(sorted(logged, key=lambda kill: kill.rss_kb or 0), _NAMED)
+        alike = grouped(sorted(logged, key=lambda kill: kill.rss_kb or 0), _NAMED)
         self._alike = {named: len(kills) for named, kills in alike.items()}
         for kills in alike.values():
             for rank, kill in enumerate(kills):
@@ -326,7 +323,7 @@ class _Counted:
         self.now = {**interval.noticed, **interval.now.counts}
         self._hierarchical = interval.now.snapshot.cgroup_version == 2  # noqa: PLR2004 - cgroup v2
         inner = (path for path in self.now if path != ROOT) if self._hierarchical else ()
-        self._below = _grouped(inner, parent_path)
+        self._below = grouped(inner, parent_path)
 
     @cached_property
     def places(self) -> list[tuple[str, int]]:
@@ -456,14 +453,12 @@ def _counted_kill(
 def _topmost_group(memcg: str, domain: str, snapshot: Snapshot) -> str | None:
     """The topmost cgroup with memory.oom.group between a victim and its domain."""
     group = None
-    path = memcg
-    while path != ROOT:
+    for path in _lineage(memcg):
         known = snapshot.memcgs.get(path)
         if known is not None and known.oom_group:
             group = path
         if path == domain:
             break
-        path = parent_path(path)
     return group
 
 
@@ -472,11 +467,3 @@ def _lineage(path: str) -> Iterator[str]:
     while path != ROOT:
         yield path
         path = parent_path(path)
-
-
-def _grouped(items: Iterable[Item], key: Callable[[Item], Key]) -> dict[Key, list[Item]]:
-    """The items by what they have in common, each group in their order."""
-    groups: dict[Key, list[Item]] = {}
-    for item in items:
-        groups.setdefault(key(item), []).append(item)
-    return groups

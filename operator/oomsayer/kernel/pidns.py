@@ -8,7 +8,9 @@ Source: zap_pid_ns_processes() in kernel/pid_namespace.c.
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from operator import attrgetter
 
+from oomsayer.kernel.grouping import grouped
 from oomsayer.kernel.snapshot import ROOT, Task
 
 
@@ -17,9 +19,7 @@ def zap_pid_ns_processes(tasks: Iterable[Task]) -> dict[int, list[Task]]:
     in_namespaces = [task for task in tasks if task.reaper]
     if not in_namespaces:
         return {}
-    members: defaultdict[int, list[Task]] = defaultdict(list)
-    for task in in_namespaces:
-        members[task.reaper].append(task)
+    members = grouped(in_namespaces, attrgetter("reaper"))
     homes = {task.pid: task.reaper for task in in_namespaces}
     nested: defaultdict[int, list[int]] = defaultdict(list)
     for inside in members.values():
