@@ -9,6 +9,8 @@ from typing import Any
 from lab.kernels.scenario import NO_CONTROLLER, End, Scenario
 from oomsayer.kernel.era import detect
 from oomsayer.kernel.oomlog import OomKill, oom_kills
+from oomsayer.kernel.oomscan import oom_reports
+from oomsayer.kernel.report import TaskRow
 
 _THREAD_PAGES, _PROCESS_PAGES = 65, 64
 _PER_CPU_COUNTERS, _EXACT_COUNTERS = (6, 2), (7, 0)
@@ -130,6 +132,16 @@ def precision(scenario: Scenario, result: Mapping[str, Any]) -> dict[int, tuple[
     return found
 
 
+def _first_table(log: Sequence[str]) -> Mapping[int, TaskRow]:
+    """By pid, the rows of the first OOM, when all were there still."""
+    text = "".join(f"{line}\n" for line in log).encode("utf-8", "surrogateescape")
+    return next((report.rows for report in oom_reports([text])), {})
+
+
+def _in_badness(row: TaskRow) -> tuple[int | None, ...]:
+    return row.rss_pages, row.swap_pages, row.pgtables, row.oom_score_adj
+
+
 class _Comparison:
     """Goes through the kernel's kills one by one, with the prediction of who is left."""
 
@@ -148,6 +160,7 @@ class _Comparison:
         self._hidden = hidden
         self._result = result
         self._cgroups = {int(pid): path for pid, path in result["cgroups"].items()}
+        self._rows = _first_table(result["log"])
         self._outcome = outcome
 
     def run(self) -> None:
@@ -197,15 +210,24 @@ class _Comparison:
         if best["pid"] == pid:
             return best, Match.RIGHT
         entry = next((each for each in self._left if pid in (each["pid"], *each["kill_set"])), None)
+        points = self._points.get(pid)
         # Who dies with the predicted victim anyway may have no points in the prediction.
-        points = self._points.get(
-            pid, best["points"] if any(self._hidden[best["pid"]]) and entry is best else None
-        )
+        if (
+            points is None
+            and entry is best
+            and (any(self._hidden[best["pid"]]) or self._level(best["pid"], pid))
+        ):
+            points = best["points"]
         if entry is not None and points is not None and self._too_close(best, pid, points):
             return entry, Match.EXCLUDED
         shown = str(pid) if points is None else f"{pid} ({points} points)"
         self._miss(f"predicted {best['pid']} ({best['points']} points), the kernel chose {shown}")
         return None, Match.WRONG
+
+    def _level(self, one: int, other: int) -> bool:
+        """Whether the kernel's own table shows the same badness for both, as of those who share a memory."""
+        shown = [_in_badness(self._rows[pid]) for pid in (one, other) if pid in self._rows]
+        return len(shown) > 1 and shown[0] == shown[1]
 
     def _too_close(self, best: Mapping[str, Any], pid: int, points: int) -> bool:
         margin = best["points"] - points

@@ -75,6 +75,18 @@ def test_another_first_victim() -> None:
     assert "predicted 10 (900 points), the kernel chose 11 (800 points)" in outcome.misses
 
 
+def test_a_sharer_of_the_predicted_victims_memory_in_an_unseen_order() -> None:
+    # 10 and 11 are in cgroups whose order nobody sees; only the kernel's table tells that they are level.
+    head = "[  pid  ]   uid  tgid total_vm      rss pgtables_bytes swapents oom_score_adj name"
+    for rss, expected in ((800, Match.EXCLUDED), (790, Match.WRONG)):
+        rows = [f"[{10:7}]     0    10     2000      800    53248        0             0 x"]
+        rows += [f"[{11:7}]     0    11     2000 {rss:8}    53248        0             0 x"]
+        asked = "x invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0"
+        log = [asked, "Tasks state (memory values in pages):", head, *rows, *chose(11)]
+        outcome = compare(scenario(), played([victim(10, 813, 11)], log, [10, 11]))
+        assert (outcome.first, outcome.good) == (expected, expected is Match.EXCLUDED)
+
+
 def test_another_order_later() -> None:
     outcome = compare(scenario(), played(ORDER, chose(10) + chose(13), [10], [13]))
     assert (outcome.first, outcome.order) == (Match.RIGHT, Match.WRONG)
