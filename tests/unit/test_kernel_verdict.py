@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterator
 from dataclasses import replace
+from operator import attrgetter
 
 import pytest
 from tests.unit.random_snapshots import PAGE, random_snapshot
@@ -306,6 +307,36 @@ def test_containers_that_die_as_wholes_leave_room_for_the_next(era: Era) -> None
             got = [(k.victim.task.pid, k.victim.points, set(k.kill_set.pids)) for k in verdict.order]
             assert got == expected, f"seed {seed}, {verdict.domain}"
             assert runner_up(verdict) == second(snapshot, verdict), f"seed {seed}, {verdict.domain}"
+
+
+def nested(seed: int) -> Snapshot:
+    """One cgroup in the other, each with processes of any oom_score_adj, of which some are level.
+
+    In every other one they end with one process of their cgroup, be it the biggest or not.
+    """
+    rng = random.Random(seed)
+    paths = ["".join(f"/{n}" for n in range(depth)) for depth in range(1, 9)]
+    limits = (999 * PAGE, 5000 * PAGE, 1 << 28, 1 << 32)  # the first is so small that adj weighs nothing
+    memcgs = tuple(Memcg(path, rng.randrange(999), rng.choice(limits)) for path in paths)
+    adjs = rng.choice((range(-1000, 1001), range(990, 993), (0,)))
+    pages = rng.choice((2, 30, 100_000))
+    tasks = [process(n, rng.randrange(pages), rng.choice(adjs), rng.choice(paths)) for n in range(10, 210)]
+    if seed % 2:
+        order = attrgetter("rss_pages" if seed % 4 == 1 else "pid")
+        reapers = {task.memcg: task.pid for task in sorted(tasks, key=order)}
+        tasks = [replace(task, reaper=reapers[task.memcg]) for task in tasks]
+    return node(*tasks, memcgs=memcgs)
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_whatever_oom_score_adj_weighs_the_first_victims_are_on_the_shortlist(seed: int) -> None:
+    snapshot = nested(seed)
+    for verdict in verdicts(snapshot, DEPTH):
+        expected = [step for step, _ in zip(cascade(snapshot, verdict.domain), range(DEPTH), strict=False)]
+        assert [(k.task.pid, k.points, set(k.kill_set.pids)) for k in verdict.order] == expected
+        assert runner_up(verdict) == second(snapshot, verdict)
+    if seed % 2 == 0:
+        assert sum(map(len, arrange(snapshot, DEPTH).shortlists.values())) < len(snapshot.tasks) * 2
 
 
 def test_the_kill_order_of_many_processes_is_found_among_few() -> None:

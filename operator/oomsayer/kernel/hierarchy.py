@@ -1,8 +1,8 @@
 """The memory cgroup tree as the kernel walks it, and who in each part of it could be chosen.
 
 A domain's candidates are all processes below it, so asking each domain by itself would visit every
-process once a level. Within one oom_score_adj, though, more pages means more badness whatever the
-domain's totalpages: only the first few of each oom_score_adj can be among its first victims. So each
+process once a level. But who has more pages, and no lower oom_score_adj, has more badness whatever the
+domain's totalpages: only those whom few others outdo in this way can be among its first victims. So each
 cgroup keeps a shortlist by oom_score_adj, and hands it up to its parent.
 
 Source: mem_cgroup_scan_tasks() in mm/memcontrol.c, mem_cgroup_get_oom_group() likewise.
@@ -13,7 +13,8 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from heapq import nlargest
+from heapq import heappush, heappushpop, nlargest
+from itertools import chain
 from operator import attrgetter
 
 from oomsayer.kernel.badness import rss_swap_pgtables
@@ -215,9 +216,9 @@ def arrange(snapshot: Snapshot, depth: int) -> Hierarchy:
     sharers = grouped((task for task in bound if task.mm), attrgetter("mm"))
     namespaces = zap_pid_ns_processes(bound)
     shortlists = _scan(snapshot)
-    outlived = _outlived(shortlists, namespaces, snapshot.tasks) if namespaces else set()
+    outlived, wavering = _outlived(shortlists, namespaces, snapshot.tasks) if namespaces else (set(), 0)
     # One victim may take all of these along, and the runner-up may be one more than the victims.
-    spare = 1 + sum(map(len, sharers.values())) + _entangled(namespaces, bound)
+    spare = 1 + sum(map(len, sharers.values())) + _entangled(namespaces, bound) + wavering
     # Unsigned badness has a floor of 1, at which pages no longer tell processes apart: keep all.
     if not snapshot.era.signed:
         outlived, spare = set(), len(snapshot.tasks)
@@ -246,23 +247,27 @@ def _scan(snapshot: Snapshot) -> defaultdict[str, Shortlist]:
 
 def _outlived(
     shortlists: Mapping[str, Shortlist], namespaces: Mapping[int, list[Task]], tasks: Sequence[Task]
-) -> set[int]:
+) -> tuple[set[int], int]:
     """Places of those never chosen: in one cgroup, at one oom_score_adj, less bad than their reaper.
 
-    It goes before them in every domain and takes them along.
+    It goes before them in every domain and takes them along. And how many level with it may go before it in
+    one scan and after it in another.
     """
-    found: set[int] = set()
-    for shortlist in shortlists.values():
-        for entries in shortlist.values():
-            pids = [(tasks[entry & INDEX_MASK].pid, entry >> INDEX_BITS) for entry in entries]
-            reapers = {pid: points for pid, points in pids if pid in namespaces}
-            if reapers:
-                found.update(
-                    entry & INDEX_MASK
-                    for entry in entries
-                    if entry >> INDEX_BITS < reapers.get(tasks[entry & INDEX_MASK].reaper, 0)
-                )
-    return found
+    outlived: set[int] = set()
+    wavering = 0
+    for entries in chain.from_iterable(shortlist.values() for shortlist in shortlists.values()):
+        reapers = {tasks[entry & INDEX_MASK].pid: entry for entry in entries}
+        reapers = {pid: entry for pid, entry in reapers.items() if pid in namespaces}
+        for entry in entries if reapers else ():
+            task = tasks[entry & INDEX_MASK]
+            reaper = reapers.get(task.reaper)
+            if reaper is None:
+                continue
+            if entry >> INDEX_BITS < reaper >> INDEX_BITS:
+                outlived.add(entry & INDEX_MASK)
+            elif entry >> INDEX_BITS == reaper >> INDEX_BITS:
+                wavering += entry < reaper or task.order < tasks[reaper & INDEX_MASK].order
+    return outlived, wavering
 
 
 def _entangled(namespaces: Mapping[int, list[Task]], tasks: Iterable[Task]) -> int:
@@ -300,11 +305,36 @@ def _merge_upwards(hierarchy: Hierarchy, depth: int, spare: int) -> None:
             keep = spare + depth * (2 * of_group + 2 if path in above_groups else 1)
         shortlist = shortlists[path]
         for entries in shortlist.values():
-            shorten(entries, keep, hierarchy)
+            if len(entries) > 1:
+                shorten(entries, keep, hierarchy)
+        if len(shortlist) > keep:
+            _leave_out_outdone(shortlist, keep, hierarchy.outlived)
         if path != ROOT:
             above = shortlists[parent_path(path)]
             for adj, entries in shortlist.items():
                 above[adj] += entries
+
+
+def _leave_out_outdone(shortlist: Shortlist, keep: int, outlived: Collection[int]) -> None:
+    """Leave those who are outdone by fewer than `keep` others with more pages and a higher oom_score_adj.
+
+    Those outlived do not count as others: they are gone with their reaper.
+    """
+    most: list[int] = []
+    """A heap of the most pages at the oom_score_adjs above."""
+    for adj in sorted(shortlist, reverse=True):
+        entries = shortlist[adj]
+        if len(most) == keep:
+            del entries[: bisect_left(entries, _level(most[0]))]
+        for entry in entries:
+            if entry & INDEX_MASK in outlived:
+                continue
+            if len(most) < keep:
+                heappush(most, entry)
+            else:
+                heappushpop(most, entry)
+        if not entries:
+            del shortlist[adj]
 
 
 def ancestors(paths: Iterable[str]) -> set[str]:
