@@ -8,9 +8,11 @@ from typing import Any
 
 from lab.kernels.scenario import NO_CONTROLLER, End, Scenario
 from oomsayer.kernel.era import detect
+from oomsayer.kernel.explain import UNDETERMINED, explain
 from oomsayer.kernel.oomlog import OomKill, oom_kills
 from oomsayer.kernel.oomscan import oom_reports
-from oomsayer.kernel.report import TaskRow
+from oomsayer.kernel.report import OomReport, TaskRow
+from oomsayer.kernel.report.facts import victim_pid
 
 _THREAD_PAGES, _PROCESS_PAGES = 65, 64
 _PER_CPU_COUNTERS, _EXACT_COUNTERS = (6, 2), (7, 0)
@@ -43,6 +45,8 @@ class Outcome:
         order: whether the whole cascade came as predicted.
         kills: how many victims the kernel chose.
         scores: how many processes had the oom_score that we compute, and how many had one at all.
+        explained: of the reports in the kernel's log that show a choice, how many `oomsayer explain` makes
+            again or knows the reason of, and how many there were.
         misses: what differed, in words.
         error: why it could not be played, empty where it was.
         seconds: how long it took.
@@ -54,6 +58,7 @@ class Outcome:
     order: Match | None = None
     kills: int = 0
     scores: tuple[int, int] = (0, 0)
+    explained: tuple[int, int] = (0, 0)
     misses: list[str] = field(default_factory=list)
     error: str = ""
     seconds: float = 0.0
@@ -62,7 +67,8 @@ class Outcome:
     def good(self) -> bool:
         """Whether it was played and nothing was wrong."""
         choices = (self.first, self.order, *self.kill_sets)
-        return not self.error and Match.WRONG not in choices and self.scores[0] == self.scores[1]
+        shares = (self.scores, self.explained)
+        return not self.error and Match.WRONG not in choices and all(some == every for some, every in shares)
 
 
 def compare(scenario: Scenario, result: Mapping[str, Any]) -> Outcome:
@@ -71,6 +77,8 @@ def compare(scenario: Scenario, result: Mapping[str, Any]) -> Outcome:
     if outcome.error:
         return outcome
     _compare_scores(result["check"], outcome)
+    reports = _reports(result)
+    _explain_all(scenario, reports, outcome)
     if scenario.end is not End.KILLS:
         _compare_end(scenario, result, outcome)
         return outcome
@@ -80,8 +88,7 @@ def compare(scenario: Scenario, result: Mapping[str, Any]) -> Outcome:
     if strangers:
         outcome.error = f"another domain ran out: {', '.join(strangers)}"
     else:
-        domain = next(d for d in result["prediction"]["domains"] if d["path"] == scenario.domain)
-        _Comparison(domain, kills, precision(scenario, result), result, outcome).run()
+        _Comparison(scenario, kills, result, outcome, reports).run()
     return outcome
 
 
@@ -97,9 +104,26 @@ def _compare_scores(check: Mapping[str, Any], outcome: Outcome) -> None:
     ]
 
 
+def _reports(result: Mapping[str, Any]) -> Sequence[OomReport]:
+    log = "".join(f"{line}\n" for line in result.get("log", ()))
+    return list(oom_reports([log.encode("utf-8", "surrogateescape")]))
+
+
+def _explain_all(scenario: Scenario, reports: Sequence[OomReport], outcome: Outcome) -> None:
+    """Explain each report; what swapping moved between choice and printing is not counted against us."""
+    told = [each for each in map(explain, reports) if each.agrees is not None]
+    unknown = [each for each in told if each.because == UNDETERMINED]
+    every = len(told) - len(unknown) * scenario.swap
+    outcome.explained = (len(told) - len(unknown), every)
+    if every > outcome.explained[0]:
+        outcome.misses += [
+            f"nothing explains why the kernel took {victim_pid(each.report)}" for each in unknown
+        ]
+
+
 def _compare_end(scenario: Scenario, result: Mapping[str, Any], outcome: Outcome) -> None:
     """A scenario in which badness does not decide: what the prediction says of it, and what came."""
-    domain = next(d for d in result["prediction"]["domains"] if d["path"] == scenario.domain)
+    domain = _predicted(scenario, result)
     if scenario.end is End.PANIC:
         said, came = "panics", f"panic: {result.get('panic', 'none')}"
         right = domain["victim"] is None and scenario.says in came
@@ -112,6 +136,13 @@ def _compare_end(scenario: Scenario, result: Mapping[str, Any], outcome: Outcome
     outcome.first = outcome.order = Match.RIGHT if right else Match.WRONG
     if not right:
         outcome.misses.append(f"predicted {domain['victim']}, {domain['assumptions']}, and it was: {came}")
+
+
+def _predicted(scenario: Scenario, result: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The prediction for the domain that runs out."""
+    domain: Mapping[str, Any]
+    domain = next(d for d in result["prediction"]["domains"] if d["path"] == scenario.domain)
+    return domain
 
 
 def precision(scenario: Scenario, result: Mapping[str, Any]) -> dict[int, tuple[int, int]]:
@@ -132,12 +163,6 @@ def precision(scenario: Scenario, result: Mapping[str, Any]) -> dict[int, tuple[
     return found
 
 
-def _first_table(log: Sequence[str]) -> Mapping[int, TaskRow]:
-    """By pid, the rows of the first OOM, when all were there still."""
-    text = "".join(f"{line}\n" for line in log).encode("utf-8", "surrogateescape")
-    return next((report.rows for report in oom_reports([text])), {})
-
-
 def _in_badness(row: TaskRow) -> tuple[int | None, ...]:
     return row.rss_pages, row.swap_pages, row.pgtables, row.oom_score_adj
 
@@ -147,20 +172,21 @@ class _Comparison:
 
     def __init__(
         self,
-        domain: Mapping[str, Any],
+        scenario: Scenario,
         kills: Sequence[OomKill],
-        hidden: Mapping[int, tuple[int, int]],
         result: Mapping[str, Any],
         outcome: Outcome,
+        reports: Sequence[OomReport],
     ) -> None:
+        domain = _predicted(scenario, result)
         self._left: list[Mapping[str, Any]] = list(domain["order"])
         told = [*self._left, domain["runner_up"]] if domain["runner_up"] else self._left
         self._points: dict[int, int] = {each["pid"]: each["points"] for each in told}
         self._kills = kills
-        self._hidden = hidden
+        self._hidden = precision(scenario, result)
         self._result = result
         self._cgroups = {int(pid): path for pid, path in result["cgroups"].items()}
-        self._rows = _first_table(result["log"])
+        self._rows = reports[0].rows if reports else {}
         self._outcome = outcome
 
     def run(self) -> None:

@@ -13,6 +13,7 @@ _HEADER = (
     "KILL SET",
     "ORDER",
     "OOM_SCORE",
+    "EXPLAINED",
     "TOO CLOSE",
     "BY HAND",
     "NOT PLAYED",
@@ -37,9 +38,10 @@ def _row(run: Run) -> Sequence[str]:
     failed = sum(bool(outcome.error) for outcome in run.outcomes)
     kills = sum(outcome.kills for outcome in run.outcomes)
     same, compared = (sum(outcome.scores[i] for outcome in run.outcomes) for i in (0, 1))
+    known, told = (sum(outcome.explained[i] for outcome in run.outcomes) for i in (0, 1))
     return (
         run.release, str(len(run.generated)), str(kills), _share(first), _share(sets), _share(order),
-        f"{same}/{compared}", str(excluded), f"{by_hand}/{len(run.staged)}", str(failed),
+        f"{same}/{compared}", f"{known}/{told}", str(excluded), f"{by_hand}/{len(run.staged)}", str(failed),
     )  # fmt: skip
 
 

@@ -170,6 +170,37 @@ def test_a_victim_whose_rss_moved_beyond_the_margin_explains_itself() -> None:
     assert told.because.startswith("rss printed later than chosen")
 
 
+def test_who_is_level_with_the_predicted_one_needs_no_more_than_the_least_change() -> None:
+    told = only(Text((Row(100, "a", 1000), Row(200, "b", 1000, total_vm=9000)), (100,)))
+    assert told.agrees is False
+    assert told.because is not None
+    assert told.because.startswith("rss printed later than chosen: the two are level")
+
+
+def test_a_child_of_vfork_that_was_passed_over_is_known_by_its_parents_memory() -> None:
+    parent, child, other = (
+        Row(100, "shell", 5000, adj=-500),
+        Row(300, "shell", 5000, adj=1000),
+        Row(200, "b", 900),
+    )
+    told = only(Text((parent, other, child), (200,)))
+    assert (predicted(told), told.agrees) == (300, False)
+    assert told.because is not None
+    assert told.because.startswith("vfork: shell (300) shows the very memory of shell (100)")
+    # Another's memory is no child's, and a parent worse than the one taken would have been taken itself.
+    for unlike in (replace(parent, rss=4999), replace(parent, total_vm=1), replace(parent, adj=999)):
+        assert only(Text((unlike, other, child), (200,))).because == UNDETERMINED
+
+
+def test_a_victim_that_was_exiting_may_have_left_the_table() -> None:
+    exiting = "Out of memory: OOM victim 100 (big) is already exiting. Skip killing the task"
+    lines = [line for line in Text((SMALL, BIG), (100,)).lines() if "[    100]" not in line]
+    told = only("\n".join(exiting if "Killed process" in line else line for line in lines))
+    assert told.agrees is False
+    assert told.because is not None
+    assert told.because.startswith("exiting: big (100) had memory when it was chosen")
+
+
 def test_signed_badness_of_a_vendor_kernel_is_named_as_the_reason() -> None:
     rows = (Row(100, "big", 50_000, adj=-998), Row(200, "small", 100, adj=-998))
     told = only(Text(rows, (100,), kernel="5.4.0-70-generic", memcg="/foo"))

@@ -87,6 +87,22 @@ def test_a_sharer_of_the_predicted_victims_memory_in_an_unseen_order() -> None:
         assert (outcome.first, outcome.good) == (expected, expected is Match.EXCLUDED)
 
 
+def test_each_report_in_the_log_is_explained() -> None:
+    head = "[  pid  ]   uid  tgid total_vm      rss pgtables_bytes swapents oom_score_adj name"
+    rows = [
+        f"[{pid:7}]     0 {pid:5}     2000 {rss:8}    53248        0             0 x"
+        for pid, rss in ((10, 800), (11, 700))
+    ]
+    asked = ["x invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0", head, *rows]
+    order = [victim(10, 813), victim(11, 713)]
+    outcome = compare(scenario(), played(order, asked + chose(10), [10]))
+    assert (outcome.explained, outcome.good) == ((1, 1), True)
+    missed = compare(scenario(), played(order[::-1], asked + chose(11), [11]))
+    assert (missed.explained, missed.good) == ((0, 1), False)
+    assert missed.misses == ["nothing explains why the kernel took 11"]
+    assert compare(scenario(swap=True), played(order[::-1], asked + chose(11), [11])).explained == (0, 0)
+
+
 def test_another_order_later() -> None:
     outcome = compare(scenario(), played(ORDER, chose(10) + chose(13), [10], [13]))
     assert (outcome.first, outcome.order) == (Match.RIGHT, Match.WRONG)

@@ -7,6 +7,7 @@ a deviation whose reason cannot be known is 'undetermined'.
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 
 from oomsayer.kernel.domain import DomainKind
 from oomsayer.kernel.era import Era, RssSource
@@ -223,7 +224,7 @@ def _because(
         )
     taken = next((candidate for candidate in ranked if candidate.is_process(chosen)), None)
     if taken is None:
-        return f"task table truncated: pid {chosen}, which the kernel took, is not in it"
+        return _not_in_table(report, chosen)
     first = taken.row.comm == _SWAPOFF
     if first or predicted is None:
         return _TAKEN_FIRST if first else UNDETERMINED
@@ -231,7 +232,20 @@ def _because(
     for other in others:
         if _takes(taken, ranked, other):
             return other.why
-    return _by_capability(taken, ranked, reading) or _moved(report, predicted, taken, reading) or UNDETERMINED
+    return (
+        _by_capability(taken, ranked, reading)
+        or _in_vfork(taken, ranked)
+        or _moved(report, predicted, taken, reading)
+        or UNDETERMINED
+    )
+
+
+def _not_in_table(report: OomReport, chosen: int) -> str:
+    """Why the one chosen has no row."""
+    if report.exiting and report.exiting[0] == chosen:
+        who = f"{report.exiting[1]} ({chosen})"
+        return f"exiting: {who} had memory when it was chosen, and none any more when the table was printed"
+    return f"task table truncated: pid {chosen}, which the kernel took, is not in it"
 
 
 def _in_its_place(report: OomReport) -> str | None:
@@ -316,11 +330,36 @@ def _by_capability(taken: Ranked, ranked: Sequence[Ranked], reading: Reading) ->
     return None
 
 
+def _in_vfork(taken: Ranked, ranked: Sequence[Ranked]) -> str | None:
+    """Whether all before the one taken show the very memory of another, as in_vfork() children do.
+
+    That they rank higher is then of their own oom_score_adj: runtimes and shells set it before they execute.
+    """
+    ahead = list(takewhile(lambda candidate: candidate.order != taken.order, ranked))
+    parents = {_memory(candidate.row): candidate for candidate in ranked[len(ahead) :]}
+    if not all(_memory(candidate.row) in parents for candidate in ahead):
+        return None
+    child, parent = ahead[0].row, parents[_memory(ahead[0].row)].row
+    return (
+        f"vfork: {child.comm} ({child.pid}) shows the very memory of {parent.comm} ({parent.pid}), as a "
+        "child of vfork() does, whom the kernel passes over until it executes"
+    )
+
+
+def _memory(row: TaskRow) -> tuple[int | None, ...]:
+    """What is equal for those who share one memory."""
+    return row.total_vm, row.rss_pages, row.swap_pages, row.pgtables
+
+
 def _moved(report: OomReport, predicted: Ranked, taken: Ranked, reading: Reading) -> str | None:
     """Whether counters that moved between the choice and the printing explain a narrow margin."""
     if predicted.points is None or taken.points is None:
         return None
     margin = predicted.points - taken.points
+    if not margin:
+        return (
+            "rss printed later than chosen: the two are level in the table, so that the least change decides"
+        )
     apart = f"rss printed later than chosen: the two are {margin} pages apart, and"
     drift = _drift(report, taken)
     if margin <= drift:
