@@ -174,19 +174,28 @@ def detect(release: str, small_oom_score: int | None = None) -> Detection:
     elif score is not None and score < UNSIGNED_SCORE_CEILING and era.signed:
         era = era_named("E4")
         doubts.append(f"kernel {release} shows unsigned badness: taken as E4")
-    if era.sacrifice_child and _el8(release):
-        era = era_named("E3")
-        doubts.append(f"kernel {release} sacrifices no child, as from 5.1 on: taken as E3")
+    of_rhel8 = _el8(release)
+    if era.sacrifice_child and of_rhel8 is not None:
+        era = of_rhel8
+        doubts.append(f"kernel {release} sacrifices no child, as from 5.1 on: taken as {era.name}")
     return Detection(era, tuple(doubts))
 
 
-def _el8(release: str) -> bool:
-    """Whether a 4.18 is that of RHEL 8, which has no child die for its parent (read in 4.18.0-147.el8)."""
+def _el8(release: str) -> Era | None:
+    """What comes nearest to the 4.18 of RHEL 8, as far as it was read; None for any other kernel.
+
+    From 8.1 on (4.18.0-147.el8) no child dies for its parent, and by 8.3 (4.18.0-240.22.1.el8_3) the last of
+    equals wins; with memory nodes it still does as E3.
+    """
     match = re.match(r"4\.18\.0-(\d{1,6})\b.*\.el8", release)
-    return match is not None and int(match[1]) >= _EL8_READ
+    build = int(match[1]) if match else 0
+    if build < _EL8_NO_CHILD:
+        return None
+    return era_named("E4" if build >= _EL8_LAST_WINS else "E3")
 
 
-_EL8_READ = 147
+_EL8_NO_CHILD = 147
+_EL8_LAST_WINS = 240
 
 
 def era_named(name: str) -> Era:
