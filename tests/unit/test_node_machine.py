@@ -87,6 +87,36 @@ def test_memory_nodes_are_their_zones_added_up() -> None:
     assert zoneinfo.memory_nodes(b"") == ()
 
 
+# At the OOM of an Arch Linux 6.1.1 with 16 GB, as the public test data of OOMAnalyser has it.
+FULL_ZONES = b"""Node 0, zone      DMA
+  pages free     3328
+        min      16
+        present  3996
+        protection: (0, 3191, 15659, 15659, 15659)
+Node 0, zone    DMA32
+  pages free     15826
+        min      3440
+        present  837164
+        protection: (0, 0, 12468, 12468, 12468)
+Node 0, zone   Normal
+  pages free     15475
+        min      15487
+        present  3274240
+        protection: (0, 0, 0, 0, 0)
+Node 0, zone  Movable
+  pages free     0
+        min      32
+        present  0
+        protection: (0, 0, 0, 0, 0)
+"""
+
+
+def test_what_low_zones_keep_from_processes_is_no_room() -> None:
+    (node,) = zoneinfo.memory_nodes(FULL_ZONES)
+    assert node.watermark_min_pages == 3996 + (3440 + 12468) + 15487
+    assert node.free_pages - node.watermark_min_pages < 0
+
+
 def test_several_memory_nodes_are_the_machines() -> None:
     nodes = zoneinfo.memory_nodes(ZONES)
     memory = meminfo.parse(MEMINFO, 4096, nodes)

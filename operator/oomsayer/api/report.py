@@ -75,7 +75,9 @@ class ReportedMemoryNode(Model):
     spanned_pages: Pages = Field(default=0, description="Holes included; told up to kernel 5.2.")
     free_pages: Pages = Field(default=0, description="Free.")
     file_pages: Pages = Field(default=0, description="Page cache that reclaim can give back.")
-    watermark_min_pages: Pages = Field(default=0, description="The zones' min watermarks added up.")
+    watermark_min_pages: Pages = Field(
+        default=0, description="The zones' min watermarks and the protection of low ones added up."
+    )
 
 
 class ReportedMemory(Model):
@@ -90,7 +92,9 @@ class ReportedMemory(Model):
     anon_bytes: Bytes | None = Field(default=None, description="Active(anon) + Inactive(anon).")
     swap_free_bytes: Bytes = Field(default=0, description="SwapFree.")
     zram_free_bytes: Bytes = Field(default=0, description="How much of that is on zram, compressed memory.")
-    watermark_min_bytes: Bytes = Field(default=0, description="The zones' min watermarks added up.")
+    watermark_min_bytes: Bytes = Field(
+        default=0, description="The zones' min watermarks and the protection of low ones added up."
+    )
     pressure: ReportedPressure | None = Field(default=None, description="Left out under 1 %, or without PSI.")
     nodes: tuple[ReportedMemoryNode, ...] = Field(
         default=(), max_length=1024, description="The memory nodes, where there is more than one."

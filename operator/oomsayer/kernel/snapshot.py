@@ -160,7 +160,7 @@ class MemoryNode:
         spanned_pages: holes included, about node_spanned_pages().
         free_pages: free.
         file_pages: page cache that reclaim can give back.
-        watermark_min_pages: the zones' min watermarks.
+        watermark_min_pages: the zones' min watermarks, each with the protection of a low zone.
     """
 
     number: int
@@ -186,7 +186,7 @@ class Memory:
         anon_bytes: Active(anon) + Inactive(anon).
         swap_free_bytes: SwapFree.
         zram_free_bytes: how much of that is on zram devices, and so would use memory itself.
-        watermark_min_bytes: the zones' min watermarks added up.
+        watermark_min_bytes: the zones' min watermarks added up, each with the protection of a low zone.
         pressure: /proc/pressure/memory, None without PSI.
         nodes: the memory nodes by number, none where there is only one.
     """
