@@ -53,12 +53,12 @@ def told(snapshot: Snapshot) -> list[tuple[str, int, list[tuple[int, int]], list
 def test_what_evictions_go_by_arrives() -> None:
     used = {ROOT: 5000, KUBEPODS: 3000, POD: 2000}
     memcgs = {path: replace(memcg, working_set_bytes=used.get(path)) for path, memcg in node().memcgs.items()}
-    snapshot = replace(node(), memcgs=memcgs, userspace_killers=("earlyoom",))
+    snapshot = replace(node(), memcgs=memcgs, userspace_killers=("earlyoom",), cpus=64)
     config = KubeletConfig("400Mi", "10%", 90.0, single_process_oom_kill=True, known=True)
     status = json.loads(json.dumps(status_of(snapshot) | {"kubelet": reported(config)}))
     report = read_report(obj() | {"status": status})
     assert {p: m.working_set_bytes for p, m in report.snapshot.memcgs.items() if m.working_set_bytes} == used
-    assert report.snapshot.userspace_killers == ("earlyoom",)
+    assert (report.snapshot.userspace_killers, report.snapshot.cpus) == (("earlyoom",), 64)
     assert report.kubelet == config
 
 

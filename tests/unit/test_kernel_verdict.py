@@ -11,7 +11,7 @@ from tests.unit.random_snapshots import PAGE, random_snapshot
 from oomsayer.agent.prune import prune
 from oomsayer.kernel.badness import oom_badness
 from oomsayer.kernel.domain import Domain, DomainKind, domains, within
-from oomsayer.kernel.era import ERAS, Era, Tie
+from oomsayer.kernel.era import ERAS, Era, Tie, era_named
 from oomsayer.kernel.hierarchy import arrange
 from oomsayer.kernel.snapshot import (
     ROOT,
@@ -191,6 +191,14 @@ def test_equal_badness_is_reported_as_too_close() -> None:
     assert verdict.victim is not None
     assert (verdict.victim.task.pid, verdict.margin_pages) == (11, 0)
     assert verdict.confidence is Confidence.LOW
+
+
+def test_what_swapping_hides_grows_with_the_processors() -> None:
+    swapping = Memory(PAGE, 8000 * PAGE, swap_total_bytes=1000 * PAGE)
+    two = replace(node(process(10, 500), process(11, 700)), era=era_named("E6"), memory=swapping, cpus=2)
+    many = replace(two, cpus=64)
+    assert [verdicts(shot)[0].confidence for shot in (two, many)] == [Confidence.HIGH, Confidence.LOW]
+    assert "within the 16384 that swapping can hide" in verdicts(many)[0].assumptions[-1]
 
 
 def test_the_margin_is_that_of_the_parent_whose_child_dies() -> None:

@@ -117,6 +117,12 @@ def test_what_low_zones_keep_from_processes_is_no_room() -> None:
     assert node.free_pages - node.watermark_min_pages < 0
 
 
+def test_the_processors_are_counted_once() -> None:
+    zone = b"  pagesets\n    cpu: 0\n              count:    7\n    cpu: 3\n              count:    0\n"
+    assert zoneinfo.cpus(b"Node 0, zone      DMA\n" + zone + b"Node 0, zone   Normal\n" + zone) == 2
+    assert zoneinfo.cpus(b"") == 1
+
+
 def test_several_memory_nodes_are_the_machines() -> None:
     nodes = zoneinfo.memory_nodes(ZONES)
     memory = meminfo.parse(MEMINFO, 4096, nodes)

@@ -16,7 +16,7 @@ SWAPPING = Memory(PAGE, 1000 * PAGE, swap_total_bytes=1000 * PAGE, swap_free_byt
 
 
 def of(*tasks: Task, memory: Memory = PLAIN) -> Snapshot:
-    return Snapshot("6.12.0", era_named("E6"), 2, memory, tasks, {ROOT: Memcg(ROOT)})
+    return Snapshot("6.12.0", era_named("E6"), 2, memory, tasks, {ROOT: Memcg(ROOT)}, cpus=2)
 
 
 def process(pid: int, pages: int, comm: str = "worker") -> Task:

@@ -215,6 +215,7 @@ def status_of(snapshot: Snapshot, omitted_domains: int = 0, watched: Watched = U
         "era": snapshot.era.name,
         "cgroupVersion": snapshot.cgroup_version,
         "pageSize": snapshot.memory.page_size,
+        "cpus": snapshot.cpus,
         "initialPidNamespace": snapshot.initial_pid_namespace,
         "watchedSeconds": int(watched.seconds),
         "memory": _memory(snapshot),

@@ -252,6 +252,7 @@ class NodeMemoryReportStatus(Model):
     )
     cgroup_version: Literal[1, 2] = Field(description="Where the memory controller sits: cgroup v1 or v2.")
     page_size: int = Field(default=4096, ge=4096, le=65536, description="Bytes a page.")
+    cpus: int = Field(default=1, ge=1, le=65536, description="Processors that are online.")
     initial_pid_namespace: bool = Field(
         default=True, description="Whether the agent's /proc shows every process of the machine."
     )

@@ -138,6 +138,7 @@ def snapshot(status: NodeMemoryReportStatus) -> Snapshot:
         ),
         gaps=(*status.gaps, *gaps),
         userspace_killers=status.userspace_killers,
+        cpus=status.cpus,
     )
 
 

@@ -71,6 +71,11 @@ def oom_badness(task: Scored, totalpages: int, era: Era, page_size: int) -> int 
     return points if era.signed else max(points, 1)
 
 
+def percpu_counter_batch(cpus: int) -> int:
+    """At how many pages a processor passes on what it counts of a process (6.2 on; lib/percpu_counter.c)."""
+    return max(32, 2 * cpus)
+
+
 def oom_score(task: Task, totalram_and_swap_pages: int, era: Era, page_size: int) -> int:
     """What /proc/PID/oom_score shows, 0 to 2000: always normalised to the whole machine (fs/proc/base.c)."""
     badness = oom_badness(task, totalram_and_swap_pages, era, page_size)

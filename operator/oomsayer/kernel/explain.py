@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 
+from oomsayer.kernel.badness import percpu_counter_batch
 from oomsayer.kernel.domain import DomainKind
 from oomsayer.kernel.era import Era, RssSource
 from oomsayer.kernel.oom_kill import Outcome
@@ -366,7 +367,7 @@ def _moved(report: OomReport, predicted: Ranked, taken: Ranked, reading: Reading
         return f"{apart} the victim's rss moved by {drift} pages between the table and its kill"
     if reading.era.rss_source is RssSource.STAT:
         cpus = (report.cpu or 0) + 1
-        hidden = (max(_SMALLEST_BATCH, 2 * cpus) - 1) * cpus * _COUNTERS
+        hidden = (percpu_counter_batch(cpus) - 1) * cpus * _COUNTERS
         if margin <= hidden:
             return (
                 f"{apart} the per-CPU counters of 6.2 to 6.19 hold back up to {hidden} pages on {cpus} CPUs, "
@@ -375,7 +376,6 @@ def _moved(report: OomReport, predicted: Ranked, taken: Ranked, reading: Reading
     return None
 
 
-_SMALLEST_BATCH = 32
 _COUNTERS = 4
 """File, anonymous, shared and swapped pages are counted apart (mm/memory.c: init_rss_vec_batch)."""
 

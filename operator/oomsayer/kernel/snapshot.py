@@ -253,6 +253,7 @@ class Snapshot:
         omitted: what pruning left out, empty for a full snapshot.
         gaps: what could not be read, each a sentence.
         userspace_killers: programs that run there and kill by rules of their own, before the kernel has to.
+        cpus: processors online. From 6.2 on each keeps a part of what a process's counters count.
     """
 
     kernel: str
@@ -268,6 +269,7 @@ class Snapshot:
     omitted: tuple[Omitted, ...] = ()
     gaps: tuple[str, ...] = ()
     userspace_killers: tuple[str, ...] = ()
+    cpus: int = 1
 
 
 def parent_path(path: str) -> str:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from oomsayer.kernel.badness import oom_badness
+from oomsayer.kernel.badness import oom_badness, percpu_counter_batch
 from oomsayer.kernel.domain import Domain, DomainKind, domains, within
-from oomsayer.kernel.era import Era, RssSource, Tie
+from oomsayer.kernel.era import RssSource, Tie
 from oomsayer.kernel.hierarchy import (
     INDEX_BITS,
     INDEX_MASK,
@@ -429,15 +429,17 @@ def precision(domain: Domain, snapshot: Snapshot, one: Task, other: Task) -> int
     """Up to what difference in pages two processes of a domain cannot be told apart: 0 without swap."""
     if not _swaps(domain, snapshot):
         return 0
-    return precision_pages(one, snapshot.era) + precision_pages(other, snapshot.era)
+    return precision_pages(one, snapshot) + precision_pages(other, snapshot)
 
 
-def precision_pages(task: Task, era: Era) -> int:
+def precision_pages(task: Task, snapshot: Snapshot) -> int:
     """How far a counter read from /proc may be from the killer's once pages have been swapped.
 
-    Measured: up to 65 pages a thread where counters are cached by thread (<= 6.1), up to 64 a process
-    where they are per CPU (6.2-6.19), none where the killer adds them up (7.0).
+    Up to 65 pages a thread where counters are cached by thread (<= 6.1), up to a batch a processor where they
+    are per CPU (6.2-6.19), none where the killer adds them up (7.0). Measured on two processors.
     """
-    if era.since >= (7, 0):
+    if snapshot.era.since >= (7, 0):
         return 0
-    return 64 if era.rss_source is RssSource.STAT else 65 * task.threads
+    if snapshot.era.rss_source is RssSource.STAT:
+        return percpu_counter_batch(snapshot.cpus) * snapshot.cpus
+    return 65 * task.threads

@@ -116,7 +116,7 @@ def _differing(snapshot: Snapshot, machine: Machine, tasks: Iterable[Task]) -> t
 def _because(task: Task, shown: int, snapshot: Snapshot) -> Because:
     memory = snapshot.memory
     if memory.swap_free_bytes < memory.swap_total_bytes:
-        hidden = precision_pages(task, snapshot.era)
+        hidden = precision_pages(task, snapshot)
         least, most = (
             _score(replace(task, rss_pages=max(task.rss_pages + pages, 0)), snapshot)
             for pages in (-hidden, hidden)

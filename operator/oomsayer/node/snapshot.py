@@ -86,6 +86,7 @@ class Scanner:
         self._covered = _covered(self._proc)
         self._detection: Detection | None = None
         self._nodes: tuple[MemoryNode, ...] = ()
+        self._cpus = 1
         self._tasks: dict[int, tuple[int, Task]] = {}
 
     def close(self) -> None:
@@ -146,12 +147,14 @@ class Scanner:
             initial_pid_namespace=initial,
             cpusets=cpusets,
             userspace_killers=killers,
+            cpus=self._cpus,
             gaps=(*gaps, *left_out),
         )
         return replace(shot, tasks=tuple(self._marked(shot, outlasted))) if shared or outlasted else shot
 
     def _read_zones(self) -> None:
-        self._nodes = zoneinfo.memory_nodes(read_if_there("zoneinfo", self._proc) or b"")
+        data = read_if_there("zoneinfo", self._proc) or b""
+        self._nodes, self._cpus = zoneinfo.memory_nodes(data), zoneinfo.cpus(data)
 
     def _memory(self) -> Memory:
         try:

@@ -1,4 +1,4 @@
-"""/proc/zoneinfo: the memory nodes, and the watermarks below which the kernel starts to kill.
+"""/proc/zoneinfo: the memory nodes, the watermarks below which the kernel starts to kill, and the processors.
 
 Source: zoneinfo_show_print() in mm/vmstat.c, __zone_watermark_ok() in mm/page_alloc.c; proc_zoneinfo(5).
 """
@@ -20,6 +20,7 @@ _FIELDS = {
 }
 # The last column is for memory that may come from any zone, as that of processes may.
 _PROTECTION = re.compile(rb"^ +protection: \(.*\b(\d{1,18})\)$", re.MULTILINE)
+_CPU = re.compile(rb"^ +cpu: (\d{1,5})$", re.MULTILINE)
 _LINE = re.compile(rb"^ +(%b) +(\d{1,18})$" % b"|".join(_FIELDS), re.MULTILINE)
 
 
@@ -32,6 +33,11 @@ def memory_nodes(data: bytes) -> tuple[MemoryNode, ...]:
     return tuple(
         MemoryNode(number, **node) for number, node in sorted(nodes.items()) if node["present_pages"]
     )
+
+
+def cpus(data: bytes) -> int:
+    """How many processors are online, at least 1: each zone lists the free pages of each."""
+    return len(set(_CPU.findall(data))) or 1
 
 
 def _zone(data: bytes) -> Counter[str]:
