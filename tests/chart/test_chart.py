@@ -367,3 +367,33 @@ def test_a_long_release_leaves_room_for_the_longest_name() -> None:
     assert done.returncode == 0, done.stderr
     names = [m["metadata"]["name"] for m in yaml.safe_load_all(done.stdout) if m and m["kind"] == "Service"]
     assert [len(name) <= 63 for name in names] == [True, True]
+
+
+def test_names_that_yaml_takes_for_numbers_or_booleans_stay_text() -> None:
+    names = {
+        "nameOverride": "true",
+        "fullnameOverride": "12",
+        "agent.serviceAccount.name": "34",
+        "operator.serviceAccount.name": "1e5",
+    }
+    parts = ("metrics.podMonitor", "metrics.serviceMonitor", "metrics.prometheusRule", "networkPolicy")
+    done = helm(
+        "template", "56", CHART, "-n", "78",
+        "--set-string", ",".join(f"{path}={name}" for path, name in names.items()),
+        "--set-string", "metrics.podMonitor.interval=0",
+        "--set", ",".join(f"{part}.enabled=true" for part in parts),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    manifests = [m for m in yaml.safe_load_all(done.stdout) if m]
+    metadata = [m["metadata"] for m in manifests]
+    subjects = [subject for m in manifests for subject in m.get("subjects", [])]
+    monitors = [m["spec"]["podMetricsEndpoints"][0] for m in manifests if m["kind"] == "PodMonitor"]
+    found = [
+        *(value for data in metadata for value in data["labels"].values()),
+        *(data[key] for data in metadata for key in ("name", "namespace") if key in data),
+        *(subject[key] for subject in subjects for key in ("name", "namespace")),
+        *(pod(manifests, kind)["spec"]["serviceAccountName"] for kind in PODS),
+        *(monitor["interval"] for monitor in monitors),
+    ]
+
+    assert [text for text in found if not isinstance(text, str)] == []

@@ -20,8 +20,8 @@ The prefix of all names: the release, and the chart where the release does not s
 
 {{- define "oomsayer.labels" -}}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
-app.kubernetes.io/name: {{ include "oomsayer.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "oomsayer.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/part-of: oomsayer
 app.kubernetes.io/managed-by: {{ .Release.Service }}
@@ -32,8 +32,8 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 
 {{/* What selects a component's pods: (dict "root" $ "component" "agent"). */}}
 {{- define "oomsayer.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "oomsayer.name" .root }}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/name: {{ include "oomsayer.name" .root | quote }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 app.kubernetes.io/component: {{ .component }}
 {{- end }}
 
@@ -125,7 +125,7 @@ container are theirs.
 {{- $agent := list (dict "sourceLabels" (list "__meta_kubernetes_pod_node_name") "targetLabel" "node") }}
 - port: metrics
   path: /metrics
-  interval: {{ .monitor.interval }}
+  interval: {{ .monitor.interval | quote }}
   {{- if eq .component "operator" }}
   honorLabels: true
   {{- end }}
