@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 from tests.api.running_operator import Operator
-from tests.api.server import NAMESPACE, ROOT, ApiServer, Installation, Json, eventually
+from tests.api.server import CHART, NAMESPACE, ROOT, ApiServer, Installation, Json, eventually
 from tests.api.shop import MI, Shop, killed, node_status
+
+from oomsayer.api.vocabulary import Annotation
 
 NO_POD_CHANGES: tuple[Json, ...] = (
     {
@@ -309,6 +311,23 @@ def test_a_report_deleted_while_nobody_watched_empties_the_forecast(operator: Op
 
     eventually(lambda: shop.condition("Ready") == ("False", "ReportStale"), "Ready turns False", seconds=60)
     assert (shop.risks(), shop.annotations()) == ([], {})
+
+
+def test_an_operator_that_is_gone_leaves_annotations_that_the_readmes_command_removes(
+    operator: Operator, shop: Shop
+) -> None:
+    shop.report(redis=490)
+    eventually(lambda: bool(shop.annotations()), "annotations")
+    operator.terminate()
+    left = set(shop.annotations())
+    readme = (CHART / "README.md").read_text()
+    (command,) = re.findall(r"^kubectl (annotate (?:.+\\\n)*.+)$", readme, re.MULTILINE)
+    shop.server.kubectl(*command.replace("\\\n", "").split())
+    after = shop.annotations()
+    operator.lead()
+
+    assert left == set(Annotation)
+    assert after == {}
 
 
 def test_a_forecast_has_its_owner_though_the_first_report_was_of_no_use(shop: Shop) -> None:
