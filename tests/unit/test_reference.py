@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from tests.unit.controller_objects import status
 
@@ -16,7 +17,8 @@ from oomsayer.controller.metrics import Metrics as OperatorMetrics
 from oomsayer.controller.metrics import view
 from oomsayer.forecast.match import MissReason, Outcome
 
-REFERENCE = (Path(__file__).resolve().parents[2] / "docs" / "reference.md").read_text()
+ROOT = Path(__file__).resolve().parents[2]
+REFERENCE = (ROOT / "docs" / "reference.md").read_text()
 ROW = re.compile(r"^\| `(oomsayer_\w+)` \| (\w+) \| ([\w, ]*)\| (.+) \|$", re.MULTILINE)
 
 
@@ -36,6 +38,18 @@ def section(title: str) -> str:
 def test_every_name_is_explained_where_it_belongs(title: str, words: list[str]) -> None:
     named = re.findall(r"`([^`]+)`", section(title))
     assert [word for word in words if word not in named] == []
+
+
+def test_the_fields_of_a_forecast_that_people_are_sent_to_are_there() -> None:
+    texts = "".join(page.read_text() for page in (ROOT / "README.md", *ROOT.glob("docs/*.md")))
+    fields = set(re.findall(r"[{`]\.?(status(?:\.[a-zA-Z]+)+)[}`]", texts))
+    assert {"status.eviction.order", "status.next.timeToOOM"} <= fields
+    crd = yaml.safe_load((ROOT / "crds" / "oomforecasts.oomsayer.dev.yaml").read_text())
+    (version,) = crd["spec"]["versions"]
+    for field in fields:
+        schema = version["schema"]["openAPIV3Schema"]
+        for name in field.split("."):
+            schema = schema["properties"][name]
 
 
 def test_every_short_name_is_told() -> None:
