@@ -339,6 +339,13 @@ def test_an_account_that_nobody_makes_is_refused() -> None:
     assert "agent.serviceAccount.name is empty and agent.serviceAccount.create is false" in complaint
 
 
+def test_one_account_for_both_is_refused() -> None:
+    account = "serviceAccount.create=false,{0}.serviceAccount.name=default"
+    complaint = refusal("--set", ",".join(f"{c}.{account.format(c)}" for c in ("agent", "operator")))
+
+    assert "agent.serviceAccount and operator.serviceAccount are both default" in complaint
+
+
 def test_an_old_cluster_is_refused() -> None:
     assert "kubeVersion: >=1.30.0-0" in refusal("--kube-version", "1.29.9")
 
