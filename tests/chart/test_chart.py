@@ -239,6 +239,17 @@ def test_the_charts_crds_are_those_of_the_repository(default: list[Manifest]) ->
     } == plain
 
 
+def test_a_catalogue_of_charts_is_told_of_the_crds(default: list[Manifest]) -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    told = yaml.safe_load(chart["annotations"]["artifacthub.io/crds"])
+    crds = [m["spec"] for m in default if m["kind"] == "CustomResourceDefinition"]
+
+    assert {(crd["kind"], crd["version"], crd["name"]) for crd in told} == {
+        (crd["names"]["kind"], crd["versions"][0]["name"], f"{crd['names']['plural']}.{crd['group']}")
+        for crd in crds
+    }
+
+
 @pytest.mark.parametrize(("keep", "kept"), [("true", {"keep"}), ("false", {None})])
 def test_an_uninstall_keeps_the_crds(keep: str, kept: set[str | None]) -> None:
     crds = [m for m in render("--set", f"crds.keep={keep}") if m["kind"] == "CustomResourceDefinition"]
