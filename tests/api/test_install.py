@@ -1,7 +1,7 @@
 """helm install, upgrade and uninstall on a real API server, and the rights that they leave."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from tests.api.server import NAMESPACE, RELEASE, ApiServer, Client, Installation, helm, install, report
@@ -90,13 +90,45 @@ def test_the_operator_may_nothing_else(installed: Installation) -> None:
     }
 
 
-def test_the_pods_are_admitted(installed: Installation) -> None:
-    """The API server's own validation of the pod templates, which a DaemonSet's leaves to its controller."""
+def refused(installed: Installation, component: str) -> str:
+    """Why the API server refuses a component's pod: a DaemonSet's template leaves that to its controller."""
     admin = installed.api_server
-    for kind in ("daemonset", "deployment"):
-        component = "agent" if kind == "daemonset" else "operator"
-        template = admin.get(kind, f"{RELEASE}-{component}", "-n", NAMESPACE)["spec"]["template"]
-        template["metadata"] |= {"name": f"admitted-{component}", "namespace": NAMESPACE}
-        pod = {"apiVersion": "v1", "kind": "Pod", **template}
+    kind = "daemonset" if component == "agent" else "deployment"
+    template = admin.get(kind, f"{RELEASE}-{component}", "-n", NAMESPACE)["spec"]["template"]
+    template["metadata"] |= {"name": f"admitted-{component}", "namespace": NAMESPACE}
+    return admin.create_refused({"apiVersion": "v1", "kind": "Pod", **template})
 
-        assert admin.create_refused(pod) == ""
+
+@pytest.fixture
+def pod_security(installed: Installation) -> Iterator[Callable[[str], None]]:
+    """Enforces a standard of Pod Security in the release's namespace."""
+    key = "pod-security.kubernetes.io/enforce"
+
+    def enforce(standard: str) -> None:
+        installed.api_server.kubectl("label", "--overwrite", "namespace", NAMESPACE, f"{key}={standard}")
+
+    yield enforce
+    installed.api_server.kubectl("label", "namespace", NAMESPACE, f"{key}-")
+
+
+@pytest.mark.parametrize("component", ["agent", "operator"])
+def test_the_pods_are_admitted(
+    installed: Installation, pod_security: Callable[[str], None], component: str
+) -> None:
+    assert refused(installed, component) == ""
+    pod_security("privileged")
+    assert refused(installed, component) == ""
+
+
+def test_pod_security_minds_nothing_but_the_agents_two_volumes(
+    installed: Installation, pod_security: Callable[[str], None]
+) -> None:
+    pod_security("baseline")
+    assert 'violates PodSecurity "baseline:latest": hostPath volumes (volumes' in refused(installed, "agent")
+    pod_security("restricted")
+    complaint = refused(installed, "agent").partition('"restricted:latest": ')[2].strip()
+    assert (
+        complaint
+        == 'restricted volume types (volumes "proc", "cgroup" use restricted volume type "hostPath")'
+    )
+    assert refused(installed, "operator") == ""
