@@ -108,6 +108,13 @@ def test_the_kernels_log_costs_one_capability_and_the_user_that_can_have_it() ->
     assert {volume["name"] for volume in spec["volumes"]} == {"proc", "cgroup"}
 
 
+def test_selinux_gets_the_type_that_people_name_for_the_agent_alone() -> None:
+    manifests = render("--set", "agent.seLinuxOptions.type=spc_t")
+    (agent,), (operator,) = (pod(manifests, kind)["spec"]["containers"] for kind in PODS)
+
+    assert agent["securityContext"] == operator["securityContext"] | {"seLinuxOptions": {"type": "spc_t"}}
+
+
 def test_the_agent_mounts_the_host_read_only(case: list[Manifest]) -> None:
     spec = pod(case, "DaemonSet")["spec"]
     paths = {volume["name"]: volume["hostPath"]["path"] for volume in spec["volumes"]}
@@ -337,6 +344,7 @@ def test_a_digest_pins_the_image() -> None:
         ("metrics.podMonitor.interval=soon", "/metrics/podMonitor/interval"),
         ("fullnameOverride=Not_A_Name", "/fullnameOverride"),
         ("agent.kernelLog=maybe", "/agent/kernelLog"),
+        ("agent.seLinuxOptions.typ=spc_t", "'typ'"),
         ("privileged=true", "'privileged' not allowed"),
     ],
 )
