@@ -54,6 +54,7 @@ def test_install_upgrade_uninstall_and_again(fresh: ApiServer) -> None:
     install(fresh)
 
     assert "kubectl get oomforecasts" in notes
+    assert f"kubectl -n {NAMESPACE} describe daemonset/{RELEASE}-agent" in notes
     assert "--interval=5" in interval["spec"]["template"]["spec"]["containers"][0]["args"]
     assert kept == CRDS
     assert (left, wide) == ([], "")
