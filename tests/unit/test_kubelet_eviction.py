@@ -94,6 +94,17 @@ def test_which_threshold_acts_first_depends_on_growth(
     assert binding([], growth) is None
 
 
+def test_a_soft_threshold_that_is_met_acts_after_its_grace_though_nothing_grows() -> None:
+    met = [replace(HARD, available_bytes=200 * MI), replace(SOFT, available_bytes=200 * MI)]
+    assert binding(met, (0, 0)) == binding(met, None) == met[1]
+    calm = race(met[1], (250 * MI, 250 * MI), (0, 0))
+    assert (calm.first, calm.seconds) == (First.KUBELET, (0.0, 103.0))
+    # The hard one does not wait; and what grows at a rate that nobody knows may outrun the grace period.
+    both = [replace(each, available_bytes=50 * MI) for each in met]
+    assert binding(both, (0, 0)) == both[0]
+    assert race(met[1], (250 * MI, 250 * MI), None).first is First.UNKNOWN
+
+
 def outcome(
     headroom: int | None, growth: tuple[float, float] | None, available: int = 500, active: int = 0
 ) -> Race:

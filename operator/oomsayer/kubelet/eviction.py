@@ -109,12 +109,13 @@ def thresholds(
 def binding(thresholds: Sequence[Threshold], growth: tuple[float, float] | None) -> Threshold | None:
     """The threshold that makes the kubelet act first, None of none.
 
-    How soon a soft one acts depends on how fast memory grows: without growth its grace period never ends.
+    How soon a soft one acts depends on how fast memory grows. Without growth it does where it is met, once
+    its grace period is over (thresholdsMetGracePeriod() in helpers.go), and never where it is not.
     """
     most = growth[1] if growth else 0.0
     if most > 0:
         return min(thresholds, key=lambda t: max(t.room_bytes, 0) / most + t.grace_seconds, default=None)
-    return min(thresholds, key=lambda t: (t.grace_seconds > 0, t.room_bytes), default=None)
+    return min(thresholds, key=lambda t: (t.room_bytes >= 0, t.grace_seconds, t.room_bytes), default=None)
 
 
 def ranked(pods: Iterable[PodUsage]) -> list[PodUsage]:
@@ -198,9 +199,11 @@ def race(threshold: Threshold, between: Lead | None, growth: tuple[float, float]
         growth: the least and the most that memory grows, in bytes a second; None where not known.
     """
     reaction = MONITORING_SECONDS + threshold.grace_seconds + KILL_SECONDS
-    due = threshold.room_bytes < 0 and not threshold.grace_seconds
+    due = threshold.room_bytes < 0
+    # In a grace period much may grow: where nobody knows whether it does, the kernel may be faster.
+    surely = due and (growth is not None or not threshold.grace_seconds)
     return Race(
-        first=_calm(between, due=due, known=growth is not None)
+        first=_calm(between, due=surely, known=growth is not None)
         if growth is None or growth[1] <= 0
         else _growing(threshold, between, growth, reaction),
         seconds=(0.0, reaction) if due else _seconds(max(threshold.room_bytes, 0), growth, reaction),
