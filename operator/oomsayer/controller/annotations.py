@@ -38,20 +38,18 @@ class Annotations:
             pressing.setdefault(risk.pod_uid, risk)
         for risk in pressing.values():
             try:
-                if _wanted(risk, policies):
-                    await self._put(node, risk, _told(risk))
-                else:
-                    await self.clear(node, risk)
+                await self._put(node, risk, _told(risk) if _wanted(risk, policies) else {})
             except ApiError as error:
                 problems.append(error)
 
     async def clear(self, node: str, risk: Risk) -> None:
-        """Take the annotations of a risk's pod away.
+        """Take the annotations of a pod away whose risk has ended.
 
         Raises:
             ApiError: they are still there.
         """
         await self._put(node, risk, {})
+        self._written[node].pop(risk.pod_uid, None)
 
     async def _put(self, node: str, risk: Risk, values: Mapping[Annotation, str]) -> None:
         pod = pod_subject(risk)
@@ -69,10 +67,7 @@ class Annotations:
                 raise
             if error.refused and not error.another_object:
                 log.warning("pod %s/%s keeps its annotations: %s", pod.namespace, pod.name, error)
-        if values:
-            self._written[node][pod.uid] = wanted
-        else:
-            self._written[node].pop(pod.uid, None)
+        self._written[node][pod.uid] = wanted
 
 
 def _wanted(risk: Risk, policies: Policies) -> bool:
