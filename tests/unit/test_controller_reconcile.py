@@ -5,15 +5,18 @@ import time
 from collections.abc import Mapping
 from typing import Any, cast
 
+from tests.unit.controller_crowd import BATCH_UID, PODS, crowd
 from tests.unit.controller_node import NOW
-from tests.unit.controller_objects import JUDGED, RISK
+from tests.unit.controller_objects import JUDGED, RISK, status
 
+from oomsayer.controller.advice import for_risks
 from oomsayer.controller.apiserver import ApiError, ApiServer
 from oomsayer.controller.events import OBJECT_BURST, pod_subject
 from oomsayer.controller.metrics import Metrics
 from oomsayer.controller.reconcile import Reconciler
 from oomsayer.controller.snapshot import ReportError
 from oomsayer.controller.state import STALE_AFTER, Seen, State
+from oomsayer.controller.status import wire
 
 
 class Api:
@@ -56,12 +59,16 @@ def test_a_risk_whose_last_event_has_to_wait_has_not_ended() -> None:
 class Cluster:
     """Has a forecast of one node, and no longer its report."""
 
+    def __init__(self, status: Mapping[str, Any] | None = None) -> None:
+        self.status = status
+
     async def get(self, path: str, **_: str) -> Mapping[str, Any]:
         if "nodememoryreports" in path:
             raise ApiError(f"GET {path}: 404", 404, "NotFound")
-        return {"metadata": {"name": "n1", "resourceVersion": "1"}}
+        return {"metadata": {"name": "n1", "resourceVersion": "1"}, "status": self.status}
 
-    async def patch(self, _path: str, _body: object, _content_type: str) -> Mapping[str, Any]:
+    async def patch(self, _path: str, body: Any, _content_type: str) -> Mapping[str, Any]:  # noqa: ANN401 - JSON
+        self.status = body[-1]["value"]
         return {}
 
 
@@ -74,3 +81,13 @@ def test_a_report_that_cannot_be_used_is_looked_for_again_since_it_may_be_gone()
     state.reports["n1"] = Seen(ReportError("of another time"), "1", NOW, time.monotonic() - 901)
     assert asyncio.run(reconciler.node("n1")) is None
     assert (list(metrics.sources.nodes), list(state.reports)) == ([], [])
+
+
+def test_without_its_report_a_forecast_neither_foretells_nor_advises() -> None:
+    advice = for_risks((), crowd(), PODS, evicted_first=BATCH_UID)
+    assert advice
+    cluster = Cluster(wire(status().model_copy(update={"advice": advice})))
+    asyncio.run(Reconciler(cast("ApiServer", cluster), State(), Metrics(), "me").node("n1"))
+    assert cluster.status is not None
+    left = {name for name, said in cluster.status.items() if said}
+    assert left == {"node", "observedAt", "kernel", "era", "conditions"}

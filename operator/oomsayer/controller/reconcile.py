@@ -162,7 +162,7 @@ class Reconciler:
         if stored is None or before is None:
             return
         gone = ReportError("the node's report was deleted: is its agent running?", ConditionReason.STALE)
-        nothing = {"risks": (), "next": None, "domains": ()}
+        nothing = {"risks": (), "next": None, "domains": (), "eviction": None, "drift": (), "advice": ()}
         after = _unusable(name, before, gone, datetime.now(UTC)).model_copy(update=nothing)
         await self._forecasts.write(stored, before, after, None)
 
