@@ -29,6 +29,7 @@ from oomsayer.controller.eviction import NodeSide, eviction, findings, growth_of
 from oomsayer.controller.names import Names
 from oomsayer.controller.policy import SILENT, Policies
 from oomsayer.controller.racenotes import why_evicted
+from oomsayer.controller.sentences import NOTE_BYTES
 from oomsayer.forecast.growth import Growth
 from oomsayer.forecast.oomtime import OomTime, Trend
 from oomsayer.forecast.prospect import Watched
@@ -262,3 +263,14 @@ def test_names_are_wanted_of_pods_and_of_containers_whose_score_is_known_by_poli
     pause = task(1, "pause", f"{BATCH}/cri-containerd-{'d' * 64}.scope", 1, -998)
     whose = wanted(replace(snapshot, tasks=(*snapshot.tasks, pause)))
     assert whose == {owner(path) for path in (POD, BATCH, BATCH_MAIN, REDIS, WEB)}
+
+
+def test_a_note_is_no_longer_than_an_event_may_have_it_however_long_pods_are_called() -> None:
+    pods = {
+        uid: replace(pod, namespace="n" * 63, name=pod.name.ljust(253, "x")) for uid, pod in PODS.pods.items()
+    }
+    short = replace(side(inverted(available=600)), names=Names(pods))
+    said = eviction(short, None, RULES, NOW)
+    assert said is not None
+    notes = [found.note for found in findings(said, (), short.outlooks[0], short.names)]
+    assert [len(note) for note in notes] == [len(notes[0]), NOTE_BYTES]

@@ -18,6 +18,7 @@ from oomsayer.controller.forecast import Outlook
 from oomsayer.controller.names import Names
 from oomsayer.controller.policy import Rules
 from oomsayer.controller.racenotes import summary, why_evicted
+from oomsayer.controller.sentences import fit
 from oomsayer.forecast.oomtime import Trend
 from oomsayer.forecast.prospect import Watched
 from oomsayer.kernel.snapshot import ROOT, Snapshot
@@ -184,14 +185,14 @@ def findings(eviction: Eviction, risks: Iterable[Risk], outlook: Outlook, names:
         first = eviction.order[0]
         subject = named_pod(first.pod, first.pod_uid)
         if subject is not None:
-            note = f"{capital(eviction.summary)}: {why_evicted(first)}."
+            note = fit(f"{capital(eviction.summary)}: {why_evicted(first)}.")
             yield Finding(subject, EventReason.EVICTION_RISK, note, eviction.near_since)
     victim = outlook.verdict.victim
     if eviction.inversion and victim is not None:
         place = names.place(victim.task.memcg)
         subject = named_pod(place.pod_name, place.pod_uid)
         if subject is not None:
-            note = f"{capital(eviction.inversion)}. {capital(eviction.summary)}."
+            note = fit(f"{capital(eviction.inversion)}. {capital(eviction.summary)}.")
             subject = known_to_kubelet(subject, victim.task.memcg)
             yield Finding(subject, EventReason.PRIORITY_INVERSION, note, min(near))
 

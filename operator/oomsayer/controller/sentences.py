@@ -24,8 +24,8 @@ def risk_note(outlook: Outlook, snapshot: Snapshot, names: Names, node: str) -> 
     verdict = outlook.verdict
     victim = verdict.victim
     if victim is None:
-        return _fit(f"{_room(outlook)} left {_where(outlook, node)}, where no process can be killed.")
-    return _fit(
+        return fit(f"{_room(outlook)} left {_where(outlook, node)}, where no process can be killed.")
+    return fit(
         f"With {_room(outlook)} left, the next OOM {_where(outlook, node)}{_when(outlook)} kills "
         f"{_who(victim.task, names)}{_together(verdict)}: {_why(verdict, snapshot, names)}"
         f"{_doubt(verdict)}."
@@ -36,19 +36,19 @@ def ended_note(risk: Risk, outlook: Outlook | None, node: str) -> str:
     """The note of the Event with which a risk ends."""
     domain = _short(risk.domain_name or risk.domain, _NAME_CHARACTERS)
     if outlook is None:
-        return _fit(f"{domain} is gone, and the risk that {risk.comm} is killed there with it.")
+        return fit(f"{domain} is gone, and the risk that {risk.comm} is killed there with it.")
     where = _where(outlook, node)
     victim = outlook.verdict.victim
     if victim is not None and victim.task.pid != risk.pid and victim.task.comm != risk.comm:
-        return _fit(f"{risk.comm} is no longer the next victim {where}: {_room(outlook)} is left there.")
-    return _fit(
+        return fit(f"{risk.comm} is no longer the next victim {where}: {_room(outlook)} is left there.")
+    return fit(
         f"{capital(_room(outlook))} is left {where} again: {risk.comm} is no longer near being killed."
     )
 
 
 def kill_note(kill: ScoredKill, node: str) -> str:
     """The note of the Event about a kill: what died, why it, what was foretold, what became of the rest."""
-    return _fit(
+    return fit(
         f"The OOM killer took {_taken(kill)}{_ran_out(kill, node)}{_cause(kill)}. "
         f"{_verdict(kill)}. {_warned(kill)}{_container(kill)}"
     )
@@ -224,7 +224,8 @@ def _short(text: str, characters: int) -> str:
     return f"{text[:half]}...{text[-half:]}"
 
 
-def _fit(note: str) -> str:
+def fit(note: str) -> str:
+    """As much of a note as an Event may have."""
     encoded = note.encode("utf-8", "replace")
     if len(encoded) <= NOTE_BYTES:
         return encoded.decode()
