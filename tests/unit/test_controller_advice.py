@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from tests.unit.controller_crowd import BATCH_UID, PODS, crowd
 from tests.unit.controller_node import MI, NAMES, NOW, POD, REDIS, UID, WEB
@@ -11,6 +13,15 @@ def test_a_pod_is_found_with_the_containers_that_run() -> None:
     assert target is not None
     assert (target.path, target.containers) == (POD, {"redis": REDIS, "web": WEB})
     assert subject(crowd(), NAMES, "gone") is None
+
+
+def test_a_container_may_swap_where_its_cgroup_has_a_share_of_swap() -> None:
+    snapshot = crowd()
+    shares = {REDIS: 64 * MI, WEB: 0}
+    memcgs = {p: replace(m, swap_max_bytes=shares.get(p)) for p, m in snapshot.memcgs.items()}
+    target = subject(replace(snapshot, memcgs=memcgs), PODS, UID)
+    assert target is not None
+    assert target.swapping == {"redis"}
 
 
 def test_advice_for_the_pods_at_risk_says_what_follows() -> None:

@@ -192,6 +192,15 @@ def test_a_static_pod_is_not_resized() -> None:
     assert against_kernel(node(web=1000), target, WEB)[0].takes is Takes.NEW_POD
 
 
+def test_the_request_of_a_container_that_may_swap_is_not_resized_and_its_limit_is() -> None:
+    target = replace(ASKED, spec=replace(ASKED.spec, containers=(Container("web", 820 * MI),)))
+    swapping = replace(target, swapping=frozenset({"web"}))
+    assert against_kernel(crowded(), target, ROOT)[0].takes is Takes.RESTART
+    assert against_kernel(crowded(), swapping, ROOT)[0].takes is Takes.NEW_POD
+    both = replace(PAIR, swapping=frozenset({"web"}))
+    assert against_kernel(node(web=1000), both, WEB)[0].takes is Takes.RESIZE
+
+
 def test_an_init_container_needs_another_pod_and_an_ephemeral_one_has_no_request() -> None:
     def advised(kind: ContainerKind) -> list[Takes]:
         containers = (Container("redis"), Container("web", 820 * MI, 1024 * MI, kind))

@@ -26,7 +26,8 @@ def subject(snapshot: Snapshot, names: Names, pod_uid: str) -> Subject | None:
         if pod is not None and pod.uid == pod_uid:
             below = [p for p in snapshot.memcgs if is_container(p) and within(p, path)]
             named = {names.place(p).container: p for p in below if names.place(p).container}
-            return Subject(pod_uid, path, pod.spec, named)
+            swapping = frozenset(name for name, p in named.items() if snapshot.memcgs[p].swap_max_bytes)
+            return Subject(pod_uid, path, pod.spec, named, swapping)
     return None
 
 

@@ -229,12 +229,15 @@ def _by_resize(subject: Subject, change: Change, takes: Takes) -> Takes:
     """What a change takes if it is one that a resize in place can make: that must leave the class as it is.
 
     A static pod is never resized: its manifest is changed, and the kubelet makes another of it. Nor is an
-    init container that runs to its end.
+    init container that runs to its end, nor the request of one that may swap: its share of swap follows from
+    that (disallowResizeForSwappableContainers() in pkg/kubelet/allocation of Kubernetes 1.33 to 1.37).
     """
     spec = subject.spec
     own = spec.container(change.container)
     once = own is not None and own.kind is ContainerKind.INIT
-    fixed = spec.static or once or changed_spec(spec, change).qos is not spec.qos
+    asks = own is not None and change.request_bytes not in (None, own.request_bytes)
+    swaps = asks and change.container in subject.swapping
+    fixed = spec.static or once or swaps or changed_spec(spec, change).qos is not spec.qos
     return Takes.NEW_POD if fixed else takes
 
 

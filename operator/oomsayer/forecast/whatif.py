@@ -25,12 +25,14 @@ class Subject:
         path: of its cgroup.
         spec: its requests, limits and priority.
         containers: by name of each container that runs, the path of its cgroup.
+        swapping: those of them that the kubelet lets use swap.
     """
 
     uid: str
     path: str
     spec: PodSpec
     containers: Mapping[str, str]
+    swapping: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
