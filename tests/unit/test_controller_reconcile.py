@@ -3,20 +3,28 @@
 import asyncio
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 from tests.unit.controller_crowd import BATCH_UID, PODS, crowd
-from tests.unit.controller_node import NOW
+from tests.unit.controller_node import CART, MI, NOW, REDIS, UID, node, seen
 from tests.unit.controller_objects import JUDGED, RISK, status
 
+from oomsayer.api.forecast import OOMForecastStatus
 from oomsayer.controller.advice import for_risks
 from oomsayer.controller.apiserver import ApiError, ApiServer
 from oomsayer.controller.events import OBJECT_BURST, pod_subject
+from oomsayer.controller.forecast import forecast_domains
 from oomsayer.controller.metrics import Metrics
-from oomsayer.controller.reconcile import Reconciler
+from oomsayer.controller.names import Names
+from oomsayer.controller.policy import Policies
+from oomsayer.controller.reconcile import Reconciler, _advised
+from oomsayer.controller.risk import risks
 from oomsayer.controller.snapshot import ReportError
 from oomsayer.controller.state import STALE_AFTER, Seen, State
 from oomsayer.controller.status import wire
+from oomsayer.kubelet.cgroups import Qos
+from oomsayer.kubelet.podspec import Container, PodSpec
 
 
 class Api:
@@ -91,3 +99,30 @@ def test_without_its_report_a_forecast_neither_foretells_nor_advises() -> None:
     assert cluster.status is not None
     left = {name for name, said in cluster.status.items() if said}
     assert left == {"node", "observedAt", "kernel", "era", "conditions"}
+
+
+def advised(redis: int, limit: int, before: OOMForecastStatus | None = None) -> OOMForecastStatus:
+    """The forecast of the node whose redis has so many MiB of such a limit, and what it advises."""
+    snapshot = node(redis)
+    memcgs = {**snapshot.memcgs, REDIS: replace(snapshot.memcgs[REDIS], max_bytes=limit * MI)}
+    snapshot = replace(snapshot, memcgs=memcgs)
+    containers = (Container("redis", 0, limit * MI), Container("web", 0, 1024 * MI))
+    pods = {UID: replace(CART, spec=PodSpec(Qos.BURSTABLE, containers))}
+    names, outlooks = Names(pods), seen(snapshot)
+    judged = replace(JUDGED, report=replace(JUDGED.report, snapshot=snapshot), names=names)
+    current = risks(outlooks, before.risks if before else (), names, Policies(), NOW)
+    said = OOMForecastStatus(node="n1", domains=forecast_domains(outlooks, names, 4096), risks=current)
+    return asyncio.run(_advised(judged, said, before))
+
+
+def limits(status: OOMForecastStatus) -> list[tuple[str, str]]:
+    return [(each.before, each.value) for each in status.advice if each.field == "limits.memory"]
+
+
+def test_advice_is_worked_out_anew_when_a_risk_is_graver_or_its_limit_another() -> None:
+    first = advised(480, 512)
+    assert limits(first) == [("512Mi", "565Mi")]
+    assert advised(481, 512, first).advice == first.advice
+    graver = advised(506, 512, first)
+    assert limits(graver) == [("512Mi", "596Mi")]
+    assert limits(advised(506, 550, first)) == [("550Mi", "596Mi")]

@@ -306,7 +306,7 @@ class Reconciler:
 async def _advised(
     judged: Judged, after: OOMForecastStatus, before: OOMForecastStatus | None
 ) -> OOMForecastStatus:
-    """With advice for the pods at risk: worked out when they become so, and kept while they are."""
+    """With advice for the pods at risk: worked out when they become so, and anew where that changes."""
     if before is not None and _threatened(before) == _threatened(after):
         return after.model_copy(update={"advice": before.advice})
     evicted = _evicted(after)
@@ -322,8 +322,11 @@ async def _advised(
 
 
 def _threatened(status: OOMForecastStatus) -> tuple[Any, ...]:
-    """Who is at risk of what."""
-    risks = sorted((r.domain, r.pod_uid, r.container, r.pid) for r in status.risks)
+    """Who is at risk of what, how much so, and by which limit: what was advised of another holds no more."""
+    limits = {domain.path: domain.limit_bytes or 0 for domain in status.domains}
+    risks = sorted(
+        (r.domain, limits.get(r.domain, 0), r.pod_uid, r.container, r.pid, r.level) for r in status.risks
+    )
     return tuple(risks), _evicted(status)
 
 
