@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any, cast
 
 from tests.unit.controller_crowd import BATCH_UID, PODS, crowd
-from tests.unit.controller_node import CART, MI, NOW, REDIS, UID, node, seen
-from tests.unit.controller_objects import JUDGED, RISK, status
+from tests.unit.controller_node import CART, MI, NOW, REDIS, REDIS_ID, UID, WEB_ID, node, seen
+from tests.unit.controller_objects import JUDGED, RISK, report, status
 
 from oomsayer.api.forecast import OOMForecastStatus
 from oomsayer.controller.advice import for_risks
@@ -18,7 +18,7 @@ from oomsayer.controller.forecast import forecast_domains
 from oomsayer.controller.metrics import Metrics
 from oomsayer.controller.names import Names
 from oomsayer.controller.policy import Policies
-from oomsayer.controller.reconcile import Reconciler, _advised
+from oomsayer.controller.reconcile import ENDING_SECONDS, Reconciler, _advised
 from oomsayer.controller.risk import risks
 from oomsayer.controller.snapshot import ReportError
 from oomsayer.controller.state import STALE_AFTER, Seen, State
@@ -37,7 +37,7 @@ class Api:
         self.created.append(body["reason"])
         return body
 
-    async def patch(self, path: str, _body: object) -> None:
+    async def patch(self, path: str, _body: object, *_: str) -> Mapping[str, Any]:
         raise ApiError(f"PATCH {path}: 403 every container must have limits", 403, "Forbidden")
 
 
@@ -61,6 +61,35 @@ def test_a_risk_ends_though_its_pod_may_not_be_changed() -> None:
 def test_a_risk_whose_last_event_has_to_wait_has_not_ended() -> None:
     api = Api()
     assert not taken_back(api, written_before=OBJECT_BURST)
+    assert api.created == []
+
+
+class Calm(Api):
+    """Has the forecast of a node that was at risk, and the node's pod."""
+
+    async def get(self, path: str, **_: str) -> Mapping[str, Any]:
+        if "oomforecasts" in path:
+            risk = RISK.model_copy(update={"announced": True})
+            status = wire(OOMForecastStatus(node="n1", risks=(risk,)))
+            return {"metadata": {"name": "n1", "resourceVersion": "1"}, "status": status}
+        ids = {"redis": REDIS_ID, "web": WEB_ID}
+        running = [{"name": name, "containerID": f"containerd://{number}"} for name, number in ids.items()]
+        pod = {"namespace": "shop", "name": "cart-0", "uid": UID}
+        return {"items": [{"metadata": pod, "status": {"containerStatuses": running}}]}
+
+    async def patch(self, path: str, _body: object, *_: str) -> Mapping[str, Any]:
+        return {"metadata": {"name": path, "resourceVersion": "2"}}
+
+
+def test_an_end_that_had_to_wait_is_tried_again_though_no_report_comes() -> None:
+    state, api = State(), Calm()
+    state.saw_report(report(), change=True)
+    reconciler = Reconciler(cast("ApiServer", api), state, Metrics(), "me")
+    pod = pod_subject(RISK)
+    assert pod is not None
+    for _ in range(OBJECT_BURST):
+        reconciler._announcer._budget.wait(pod, time.monotonic())  # noqa: SLF001 - no other way
+    assert asyncio.run(reconciler.node("n1")) == ENDING_SECONDS
     assert api.created == []
 
 

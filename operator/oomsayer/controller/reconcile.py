@@ -38,6 +38,9 @@ from oomsayer.controller.state import STALE_AFTER, Seen, State
 from oomsayer.controller.stored import Forecasts, status_of
 from oomsayer.forecast.prospect import prospects
 
+ENDING_SECONDS = 30.0
+"""Until the end of a risk is tried again whose Event had to wait."""
+
 _REPORTS = f"/apis/{API_VERSION}/{REPORT_PLURAL}"
 _POLICIES = f"/apis/{API_VERSION}/{POLICY_PLURAL}"
 
@@ -195,7 +198,7 @@ class Reconciler:
             await self._forecasts.write(stored, after, final, report.node_uid)
         if problems:
             raise problems[0]
-        return _soonest(unnamed, waiting, ahead.tell_again(judged.coming))
+        return _soonest(unnamed, waiting, ahead.tell_again(judged.coming), ENDING_SECONDS if kept else None)
 
     async def _judge(
         self, report: Report, before: OOMForecastStatus | None, now: datetime, age_seconds: float
