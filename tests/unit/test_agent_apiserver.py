@@ -172,7 +172,7 @@ def test_a_kept_connection_that_was_closed_is_made_anew(
 ) -> None:
     closing = Closing()
     monkeypatch.setattr(apiserver, "HttpsConnection", closing.connect)
-    monkeypatch.setattr("ssl.create_default_context", lambda **_: None)
+    monkeypatch.setattr(ApiServer, "tls", lambda _: None)
     (tmp_path / "token").write_text(BOUND)
     connection = Connection(ApiServer("h", 1, tmp_path))
     for asked in range(1, 4):
@@ -181,7 +181,7 @@ def test_a_kept_connection_that_was_closed_is_made_anew(
 
 
 def test_a_token_that_is_no_header_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("ssl.create_default_context", lambda **_: Refusing())
+    monkeypatch.setattr(ApiServer, "tls", lambda _: Refusing())
     with socket.create_server(("127.0.0.1", 0)) as server:
         (tmp_path / "token").write_text("a\nb")
         connection = Connection(ApiServer("127.0.0.1", server.getsockname()[1], tmp_path))

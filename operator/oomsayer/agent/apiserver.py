@@ -18,6 +18,7 @@ from typing import Any
 
 from oomsayer.agent.https import HttpError, HttpsConnection, Response
 from oomsayer.agent.report import compact
+from oomsayer.api.certificates import as_kubectl
 from oomsayer.api.vocabulary import (
     API_VERSION,
     GROUP,
@@ -100,6 +101,14 @@ class ApiServer:
         except UnicodeDecodeError as error:
             raise NotWritten(f"{path} holds no token: {error}") from error
 
+    def tls(self) -> ssl.SSLContext:
+        """What holds a certificate against the cluster's authority of this moment.
+
+        Raises:
+            OSError: that cannot be read.
+        """
+        return as_kubectl(ssl.create_default_context(cafile=str(self.directory / "ca.crt")))
+
 
 @dataclass(frozen=True, slots=True)
 class BoundNode:
@@ -180,10 +189,10 @@ class Connection:
         return answer
 
     def _connect(self) -> HttpsConnection:
-        authority = self._server.directory / "ca.crt"
         try:
-            context = ssl.create_default_context(cafile=str(authority))
+            context = self._server.tls()
         except OSError as error:
+            authority = self._server.directory / "ca.crt"
             reason = error.strerror or error
             raise NotWritten(f"{authority}: {reason}: it has to hold the API server's CA") from error
         return HttpsConnection(self._server.host, self._server.port, context, TIMEOUT_SECONDS)

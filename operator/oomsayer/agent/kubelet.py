@@ -75,7 +75,7 @@ class Kubelet:
 
     def _context(self) -> ssl.SSLContext:
         if not self.insecure:
-            return ssl.create_default_context(cafile=str(self.account.directory / "ca.crt"))
+            return self.account.tls()
         context = ssl.create_default_context()
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

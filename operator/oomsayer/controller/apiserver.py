@@ -7,6 +7,7 @@ few requests need none of its models.
 import asyncio
 import logging
 import os
+import ssl
 import time
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
@@ -18,6 +19,7 @@ import kopf
 from yaml import YAMLError
 
 from oomsayer import __version__
+from oomsayer.api.certificates import as_kubectl
 from oomsayer.api.vocabulary import SERVICE_ACCOUNT
 
 log = logging.getLogger(__name__)
@@ -71,7 +73,15 @@ class ApiError(Exception):
         return self.status == HTTPStatus.CONFLICT and not self.already_exists
 
 
-def connection() -> kopf.ConnectionInfo:
+class Connection(kopf.ConnectionInfo):
+    """Where the API server is and who we are there, for our requests and for kopf's."""
+
+    def as_ssl_context(self) -> ssl.SSLContext:
+        """What its certificate is held against."""
+        return as_kubectl(super().as_ssl_context())
+
+
+def connection() -> Connection:
     """Where the API server is and who we are there: KUBECONFIG, else the pod's service account.
 
     Raises:
@@ -88,10 +98,10 @@ def connection() -> kopf.ConnectionInfo:
         raise kopf.LoginError(f"KUBECONFIG {where} cannot be used: {' '.join(why.split())}") from error
     if info is None:
         raise kopf.LoginError("no API server: set KUBECONFIG, or run in a pod with a service account")
-    return info
+    return Connection(**vars(info))
 
 
-def service_account(directory: Path, environ: Mapping[str, str]) -> kopf.ConnectionInfo:
+def service_account(directory: Path, environ: Mapping[str, str]) -> Connection:
     """A pod's own identity. By address, since the operator may be up before the cluster's DNS is.
 
     Raises:
@@ -100,7 +110,7 @@ def service_account(directory: Path, environ: Mapping[str, str]) -> kopf.Connect
     host, port = environ.get("KUBERNETES_SERVICE_HOST"), environ.get("KUBERNETES_SERVICE_PORT", "443")
     if not host:
         raise kopf.LoginError("KUBERNETES_SERVICE_HOST is not set: the kubelet sets it in every pod")
-    return kopf.ConnectionInfo(
+    return Connection(
         server=f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}",
         ca_path=str(directory / "ca.crt"),
         token=(directory / "token").read_text().strip(),
