@@ -4,6 +4,8 @@ import os
 import re
 import resource
 import signal
+import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -12,6 +14,8 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
+
+from oomsayer.agent.apiserver import TIMEOUT_SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
 MIB = 1 << 20
@@ -91,6 +95,27 @@ def test_it_samples_lean_and_healthy_without_its_api_server(start: Start, tmp_pa
     assert said.count("WARNING") == 1
     assert f"{tmp_path}/ca.crt: " in said
     assert said.splitlines()[-1].endswith("stopping on SIGTERM")
+
+
+def test_an_api_server_that_never_answers_holds_up_no_stop(start: Start, tmp_path: Path) -> None:
+    new = "req -x509 -nodes -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -days 2 -subj /CN=kubernetes"
+    files = "-addext subjectAltName=IP:127.0.0.1 -keyout key -out ca.crt"
+    subprocess.run(["openssl", *f"{new} {files}".split()], cwd=tmp_path, check=True, capture_output=True)
+    (tmp_path / "token").write_text("x")
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(tmp_path / "ca.crt", tmp_path / "key")
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        process = start(
+            "--root=/",
+            "--metrics-address=127.0.0.1:0",
+            f"--service-account={tmp_path}",
+            KUBERNETES_SERVICE_PORT=str(listening.getsockname()[1]),
+            NODE_NAME="here",
+        )
+        with tls.wrap_socket(listening.accept()[0], server_side=True) as client:
+            assert client.recv(5) == b"PATCH"
+            process.terminate()
+            assert process.wait(timeout=TIMEOUT_SECONDS - 2) == 0
 
 
 @pytest.mark.parametrize(

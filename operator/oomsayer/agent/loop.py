@@ -108,7 +108,8 @@ class Agent:
             stopped = signal.sigtimedwait(STOP_SIGNALS, wait)
         self._journal.info(f"stopping on {signal.Signals(stopped.si_signo).name}")
         self._courier.stop(STOP_SECONDS)
-        self._writer.close()
+        if not self._courier.alive:  # else closing would wait for the answer that it waits for
+            self._writer.close()
 
     def ill(self) -> str:
         """What is wrong with the agent itself, "" for nothing. An API server that is away is not."""
