@@ -2,12 +2,16 @@
 
 import pytest
 
-from oomsayer.kubelet.cgroups import Owner, Qos, owner
+from oomsayer.kubelet.cgroups import Owner, Qos, is_kubepods, is_pod, owner
 
 UID = "3b8a1f60-9a3c-4c4e-8f0e-0d6a3f1b2c4d"
 LOW = UID.replace("-", "_")
 BURSTABLE = "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod"
 KIND = "/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-burstable.slice/kubelet-kubepods-burstable-pod"
+ROOTED = (
+    "/my_root.slice/my_root-kubepods.slice/my_root-kubepods-besteffort.slice/my_root-kubepods-besteffort-pod"
+)
+"""Under --cgroup-root=/my-root: systemd has the hyphen for what parts a slice from the one above."""
 HASH = "0123456789abcdef0123456789abcdef"
 ID = "ab" * 32
 
@@ -35,6 +39,10 @@ ID = "ab" * 32
             f"{KIND}{LOW}.slice/cri-containerd-{ID}.scope",
             Owner(UID, Qos.BURSTABLE, ID),
         ),
+        (
+            f"{ROOTED}{LOW}.slice/crio-{ID}.scope",
+            Owner(UID, Qos.BEST_EFFORT, ID),
+        ),
         (f"/kubelet/kubepods/burstable/pod{UID}/{ID}", Owner(UID, Qos.BURSTABLE, ID)),
         (f"/kubepods/burstable/pod{HASH}/{ID}", Owner(HASH, Qos.BURSTABLE, ID)),
         (
@@ -56,3 +64,9 @@ ID = "ab" * 32
 )
 def test_the_path_tells_pod_and_container(path: str, expected: Owner) -> None:
     assert owner(path) == expected
+
+
+def test_a_root_of_the_kubelets_own_may_have_any_name() -> None:
+    assert is_pod(f"{ROOTED}{LOW}.slice")
+    assert is_kubepods("/my_root.slice/my_root-kubepods.slice")
+    assert not is_kubepods("/my_root.slice/my_root-kubepods.slice/my_root-kubepods-besteffort.slice")

@@ -14,12 +14,12 @@ from functools import lru_cache
 
 _UID = r"[0-9a-f]{8}[-_][0-9a-f]{4}[-_][0-9a-f]{4}[-_][0-9a-f]{4}[-_][0-9a-f]{12}|[0-9a-f]{32}"
 _POD = re.compile(
-    rf"(?:(?:[a-z0-9]+-)*kubepods(?:-(?P<qos>burstable|besteffort))?-)?pod(?P<uid>{_UID})(?:\.slice)?"
+    rf"(?:(?:[^-]+-)*kubepods(?:-(?P<qos>burstable|besteffort))?-)?pod(?P<uid>{_UID})(?:\.slice)?"
     r"(?::cri-containerd:(?P<id>[0-9a-f]{64}))?"
 )
 _CONTAINER = re.compile(r"(?:(?:cri-containerd|crio|docker|libpod)-)?(?P<id>[0-9a-f]{64})(?:\.scope)?")
-_KUBEPODS = re.compile(r"(?:[a-z0-9]+-)*kubepods(?:\.slice)?")
-_QOS_COMPONENT = re.compile(r"(?:(?:[a-z0-9]+-)*kubepods-)?(?P<qos>burstable|besteffort)(?:\.slice)?")
+_KUBEPODS = re.compile(r"(?:[^-]+-)*kubepods(?:\.slice)?")
+_QOS_COMPONENT = re.compile(r"(?:(?:[^-]+-)*kubepods-)?(?P<qos>burstable|besteffort)(?:\.slice)?")
 
 
 class Qos(StrEnum):
