@@ -14,6 +14,7 @@ from oomsayer.agent.apiserver import (
     Connection,
     NotWritten,
     ReportWriter,
+    _answer,
     bound_node,
     refusal,
 )
@@ -187,6 +188,11 @@ def test_a_token_that_is_no_header_is_said(monkeypatch: pytest.MonkeyPatch, tmp_
         connection = Connection(ApiServer("127.0.0.1", server.getsockname()[1], tmp_path))
         with pytest.raises(NotWritten, match="HttpError: a header of the request holds a control"):
             connection.request("GET", "/", "t", b"")
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[" * 65536, b"[]", b"{}"])
+def test_a_refusal_in_any_form_is_one(body: bytes) -> None:
+    assert _answer(Response(503, "Service Unavailable", {}, body)).message.startswith(body[:6].decode())
 
 
 class Refusing:

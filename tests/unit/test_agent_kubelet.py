@@ -1,8 +1,11 @@
+import ssl
 from pathlib import Path
 
 import pytest
 
+from oomsayer.agent import kubelet as asking
 from oomsayer.agent.apiserver import ApiServer
+from oomsayer.agent.https import Response
 from oomsayer.agent.kubelet import RENEW_SECONDS, ConfigNotReadError, ConfigReader, Kubelet, reported
 from oomsayer.kubelet.config import DEFAULTS, KubeletConfig
 
@@ -71,3 +74,44 @@ def test_a_kubelet_that_does_not_answer_is_named(tmp_path: Path) -> None:
     kubelet = Kubelet("127.0.0.1", ApiServer("127.0.0.1", 1, tmp_path), insecure=True, port=1)
     with pytest.raises(ConfigNotReadError, match=r"the kubelet at 127\.0\.0\.1:1: ConnectionRefusedError"):
         kubelet.config()
+
+
+class Telling:
+    """In place of a connection: it tells what it is made to."""
+
+    open = True
+
+    def __init__(self, body: bytes) -> None:
+        self.body = body
+        self.contexts: list[ssl.SSLContext] = []
+
+    def connect(self, _host: str, _port: int, context: ssl.SSLContext, _timeout: float) -> "Telling":
+        self.contexts.append(context)
+        return self
+
+    def request(self, *_: object) -> Response:
+        return Response(200, "OK", {}, self.body)
+
+    def close(self) -> None:
+        self.open = False
+
+
+def told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, body: bytes) -> tuple[Kubelet, Telling]:
+    telling = Telling(body)
+    monkeypatch.setattr(asking, "HttpsConnection", telling.connect)
+    (tmp_path / "token").write_text("t")
+    return Kubelet("h", ApiServer("h", 1, tmp_path), insecure=True), telling
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"ok", b"[]", b"[" * 65536, b"{}", b'{"kubeletconfig": {"evictionHard": "1Gi"}}',
+     b'{"kubeletconfig": {"enforceNodeAllocatable": 1}}'],
+)  # fmt: skip
+def test_an_answer_of_another_form_is_no_configuration(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, body: bytes
+) -> None:
+    kubelet, telling = told(monkeypatch, tmp_path, body)
+    with pytest.raises(ConfigNotReadError, match="the kubelet at h:10250 told no configuration: "):
+        kubelet.config()
+    assert not telling.open

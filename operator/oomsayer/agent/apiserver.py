@@ -209,7 +209,7 @@ def _answer(response: Response) -> Answer:
 def _message(body: bytes) -> str:
     try:
         return str(json.loads(body)["message"])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         return body[:200].decode("utf-8", "replace").strip()
 
 

@@ -70,8 +70,8 @@ class Kubelet:
             raise ConfigNotReadError(f"{where} answered {response.status}: {said}")
         try:
             return read_configz(json.loads(response.body))
-        except ValueError as error:
-            raise ConfigNotReadError(f"{where}: {error}") from error
+        except (AttributeError, TypeError, ValueError, RecursionError) as error:
+            raise ConfigNotReadError(f"{where} told no configuration: {error}") from error
 
     def _context(self) -> ssl.SSLContext:
         if not self.insecure:
