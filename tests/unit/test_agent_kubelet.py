@@ -115,3 +115,13 @@ def test_an_answer_of_another_form_is_no_configuration(
     with pytest.raises(ConfigNotReadError, match="the kubelet at h:10250 told no configuration: "):
         kubelet.config()
     assert not telling.open
+
+
+def test_who_trusts_any_certificate_reads_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    kubelet, telling = told(monkeypatch, tmp_path, b'{"kubeletconfig": {}}')
+    kubelet.config()
+    (context,) = telling.contexts
+
+    assert context.verify_mode is ssl.CERT_NONE
+    assert not context.check_hostname
+    assert context.cert_store_stats()["x509"] == 0
