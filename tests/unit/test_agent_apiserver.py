@@ -1,6 +1,7 @@
 import base64
 import json
 import socket
+import ssl
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +151,8 @@ def test_without_the_nodes_uid_there_is_no_owner_and_that_is_stated(
 class Closing:
     """Connections that each take one request, and are closed by the server after it."""
 
-    def __init__(self) -> None:
+    def __init__(self, said: type[OSError]) -> None:
+        self.said = said
         self.made, self.used, self.open = 0, False, True
 
     def connect(self, *_: object) -> "Closing":
@@ -160,7 +162,7 @@ class Closing:
     def request(self, *_: object) -> Response:
         if self.used:
             self.open = False
-            raise ConnectionResetError
+            raise self.said
         self.used = self.open = True
         return Response(200, "OK", {})
 
@@ -168,10 +170,11 @@ class Closing:
         self.open = False
 
 
+@pytest.mark.parametrize("said", [ConnectionResetError, ssl.SSLEOFError])
 def test_a_kept_connection_that_was_closed_is_made_anew(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, said: type[OSError]
 ) -> None:
-    closing = Closing()
+    closing = Closing(said)
     monkeypatch.setattr(apiserver, "HttpsConnection", closing.connect)
     monkeypatch.setattr(ApiServer, "tls", lambda _: None)
     (tmp_path / "token").write_text(BOUND)

@@ -159,7 +159,7 @@ class Connection:
         try:
             try:
                 return self._attempt(method, path, content_type, body)
-            except ConnectionError:
+            except (ConnectionError, ssl.SSLEOFError):  # the latter up to Python 3.12.2, in sending
                 if not kept:
                     raise
             return self._attempt(method, path, content_type, body)
