@@ -450,8 +450,11 @@ def test_a_cgroup_without_the_controller_belongs_to_the_one_above(machine: Machi
     assert "/box/inner" not in shot.memcgs
 
 
+CUT_OFF = "memory cgroups that cannot be read, or are below one: 1, "
+
+
 def test_a_cgroup_that_can_not_be_read_leaves_no_hole_in_the_tree(machine: Machine) -> None:
-    """Its owner has closed it (chmod), or it got the controller while the tree was read."""
+    """It got the controller while the tree was read."""
     machine.cgroup("/pod", max="8388608")
     machine.write("sys/fs/cgroup/pod/closed/cgroup.procs", "")
     machine.cgroup("/pod/closed/inner", (5,), max="1048576")
@@ -462,7 +465,21 @@ def test_a_cgroup_that_can_not_be_read_leaves_no_hole_in_the_tree(machine: Machi
     assert named(shot, "worker").memcg == "/pod"
     assert [v.victim.task.pid for v in told if v.victim] == [5, 5]
     assert [memcg["name"] for memcg in report(shot, told).status["memcgs"]] == ["", "pod"]
-    assert [gap for gap in shot.gaps if gap.startswith("memory cgroups below one that cannot be read: 1, ")]
+    assert [gap for gap in shot.gaps if gap.startswith(CUT_OFF)]
+
+
+@pytest.mark.parametrize(("tree", "limit"), [("", "memory.max"), ("/memory", "memory.limit_in_bytes")])
+def test_a_cgroup_whose_limit_can_not_be_read_is_a_gap(machine: Machine, tree: str, limit: str) -> None:
+    """Its owner has closed it (chmod), or there was no descriptor left to read it."""
+    for path in ("", "/pod"):
+        machine.write(f"sys/fs/cgroup{tree}{path}/{limit}", "8388608\n")
+    machine.write(f"sys/fs/cgroup{tree}/pod/closed/{limit}/unreadable", "")
+    machine.process(5, cgroup="/pod/closed")
+    machine.write("proc/5/cgroup", "4:memory:/pod/closed\n0::/pod/closed\n")
+    shot = machine.read()
+
+    assert named(shot, "worker").memcg == "/pod"
+    assert [gap for gap in shot.gaps if gap.startswith(CUT_OFF)]
 
 
 def test_a_removed_cgroup_leaves_its_process_to_the_one_above(machine: Machine) -> None:

@@ -9,7 +9,7 @@ from oomsayer.kernel.observed import OomCounts
 from oomsayer.kernel.snapshot import ROOT, Memcg, MemcgEvents
 from oomsayer.kubelet.cgroups import measured
 from oomsayer.node import pressure
-from oomsayer.node.files import keyed, number, read_if_there, read_list
+from oomsayer.node.files import GONE, keyed, number, read_if_there, read_list
 
 _V1_UNLIMITED = 2**62
 """Limits from here on mean none: v1 shows LONG_MAX rounded down to pages."""
@@ -26,6 +26,9 @@ def read_v2(path: str, inode: int, root_fd: int, swap: bool) -> Memcg | None:  #
     None where the memory controller is not enabled, or the cgroup is gone.
 
     Swap limits are read where the machine has swap, usage where a limit makes it matter.
+
+    Raises:
+        OSError: it is there, and its limit cannot be read.
     """
     place = relative(path)
     if path == ROOT:
@@ -37,8 +40,10 @@ def read_v2(path: str, inode: int, root_fd: int, swap: bool) -> Memcg | None:  #
         )
     try:
         maximum = _limit_v2(read_list(f"{place}/memory.max", root_fd))
-    except OSError:
-        return None
+    except OSError as error:
+        if error.errno in GONE:
+            return None
+        raise
     group = read_if_there(f"{place}/memory.oom.group", root_fd)
     swap_max = _limit_v2(read_if_there(f"{place}/memory.swap.max", root_fd) or b"max") if swap else None
     wanted = maximum is not None or measured(path)
@@ -62,12 +67,20 @@ def read_v2(path: str, inode: int, root_fd: int, swap: bool) -> Memcg | None:  #
 
 
 def read_v1(path: str, inode: int, root_fd: int, swap: bool) -> Memcg | None:  # noqa: FBT001 - passed by place
-    """Read a v1 cgroup; None where it is gone. The memsw files exist only with swap accounting."""
+    """Read a v1 cgroup; None where it is gone. The memsw files exist only with swap accounting.
+
+    Raises:
+        OSError: as read_v2().
+    """
     place = relative(path)
     try:
         maximum = _limit_v1(read_list(f"{place}/memory.limit_in_bytes", root_fd))
-    except OSError:
-        return Memcg(ROOT, inode) if path == ROOT else None
+    except OSError as error:
+        if path == ROOT:
+            return Memcg(ROOT, inode)
+        if error.errno in GONE:
+            return None
+        raise
     looked_at = path == ROOT or measured(path)
     memsw = _limit_v1(read_if_there(f"{place}/memory.memsw.limit_in_bytes", root_fd) or b"")
     limited = maximum is not None or memsw is not None

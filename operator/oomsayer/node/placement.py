@@ -38,7 +38,7 @@ class Placement:
         places: by pid, where cgroup.procs tells.
         base: where the reader's cgroup namespace begins in the tree, None where that is not known.
         strays: pids of processes whose cgroup is outside the tree.
-        cut_off: cgroups with limits of their own, below one whose limit cannot be read.
+        cut_off: cgroups with limits of their own that cannot be read, or are below one that cannot be.
     """
 
     memcgs: dict[str, Memcg] = field(default_factory=lambda: {ROOT: Memcg(ROOT)})
@@ -114,14 +114,16 @@ class MemcgReader:
         counts: dict[str, int] = {}
         for directory in self._tree.walk():
             path = directory.path
-            memcg = read(path, directory.inode, self._tree.fd, swap)
             above = parent_path(path)
-            if memcg is None:
-                placement.homes[path] = placement.homes[above]
-            elif above not in placement.memcgs:
+            try:
+                memcg = read(path, directory.inode, self._tree.fd, swap)
+                cut_off = memcg is not None and above not in placement.memcgs
+            except OSError:
+                memcg, cut_off = None, True
+            if memcg is None or cut_off:
                 # Whoever owns a cgroup may close its files to others (chmod): a tree must have no hole.
                 placement.homes[path] = placement.homes[above]
-                placement.cut_off += 1
+                placement.cut_off += cut_off
             else:
                 placement.memcgs[path] = memcg
                 placement.homes[path] = path
@@ -159,7 +161,7 @@ class MemcgReader:
             )
         if placement.cut_off:
             yield (
-                f"memory cgroups below one that cannot be read: {placement.cut_off}, "
+                f"memory cgroups that cannot be read, or are below one: {placement.cut_off}, "
                 "whose processes are told under the nearest above that can"
             )
         limit = placement.memcgs[ROOT].max_bytes
