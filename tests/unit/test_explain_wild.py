@@ -203,6 +203,13 @@ def test_a_negative_uid_is_the_one_it_stands_for() -> None:
     assert told.candidates[0].row.uid == 2**32 - 2
 
 
+def test_a_negative_uid_ends_a_summary_too() -> None:
+    told = only("oom-kill:constraint=CONSTRAINT_NONE,nodemask=(null),task_memcg=/a,task=httpd,pid=5,uid=-2\n")
+    assert told.killed == ((5, "httpd"),)
+    assert told.report.summary is not None
+    assert told.report.summary.uid == 2**32 - 2
+
+
 def test_a_path_that_a_pager_cut_is_told_whole_by_its_counters() -> None:
     told = only(
         "Task in /docker/35f1 killed as a result of limit of /docker/35\n"

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 
 _SUMMARY = r"kill:constraint=CONSTRAINT_(\w+)"
-_SUMMARY_END = r",pid=(\d{1,10}),uid=(\d{1,10})(?:[^\w=>.…][^=]*)?$"
+_SUMMARY_END = r",pid=(\d{1,10}),uid=(-?\d{1,10})(?:[^\w=>.…][^=]*)?$"
 """Behind it a paste may have a quote, a tag or more columns; a name that looks like it has "pid=" there."""
 _LONGEST_COMM = 15
 _LONGEST_ESCAPED_COMM = 60
@@ -16,7 +16,10 @@ _LONGEST_ESCAPED_COMM = 60
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The line "oom-kill:constraint=...": who was chosen, where. Fields that were not printed are None."""
+    """The line "oom-kill:constraint=...": who was chosen, where. Fields that were not printed are None.
+
+    A uid from 2**31 on is printed as negative, and is here as the kernel counts users.
+    """
 
     constraint: str
     nodemask: str | None
@@ -58,7 +61,7 @@ def summary_in(text: str) -> Summary | None:
         task_memcg=task_memcg if end else None,
         comm=comm,
         pid=int(end[1]) if end else None,
-        uid=int(end[2]) if end else None,
+        uid=int(end[2]) % 2**32 if end else None,
     )
 
 
