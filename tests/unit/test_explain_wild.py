@@ -329,3 +329,15 @@ def test_page_tables_tell_the_size_of_a_page_where_nothing_else_does() -> None:
     )
     assert only(HEAD + rows.replace("131072", "135168")).page_size == 4096
     assert only(HEAD + rows[: rows.index("[ 104]")]).page_size == 4096
+
+
+def test_a_summary_broken_at_its_commas_keeps_its_cgroups() -> None:
+    told = only(
+        "[ 50.1] oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=c,mems_allowed=0,\n"
+        "  oom_memcg=/pods/a,\n"
+        "  task_memcg=/pods/a/c,task=java,pid=43,uid=1000\n"
+        "[ 50.2] Memory cgroup out of memory: Killed process 43 (java)\n"
+    )
+    assert (told.path, told.killed) == ("/pods/a", ((43, "java"),))
+    assert told.report.summary is not None
+    assert told.report.summary.task_memcg == "/pods/a/c"

@@ -38,10 +38,13 @@ WHOLE = (
 def joined(begun: str, text: str) -> tuple[str, ...]:
     """A broken line put together: a console breaks it anywhere, a mail at a blank, which is then gone.
 
-    Or in the place of which there are several.
+    Or in the place of which there are several. People break a summary at its commas and indent the rest.
     """
-    ways = (begun + text, f"{begun} {text}", f"{begun.rstrip()} {text.lstrip()}")
-    return ways if text[:1].isspace() else ways[:2]
+    bare = text.lstrip()
+    ways = (begun + text, f"{begun} {text}", f"{begun.rstrip()} {bare}")
+    if bare == text:
+        return ways[:2]
+    return (begun + bare, *ways) if begun.endswith(",") else ways
 
 
 class Finished:
