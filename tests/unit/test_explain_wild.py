@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from tests.unit.oom_report_text import Row, Text
 from tests.unit.test_explain import explained, only, predicted
 
@@ -341,3 +342,15 @@ def test_a_summary_broken_at_its_commas_keeps_its_cgroups() -> None:
     assert (told.path, told.killed) == ("/pods/a", ((43, "java"),))
     assert told.report.summary is not None
     assert told.report.summary.task_memcg == "/pods/a/c"
+
+
+@pytest.mark.parametrize("gap", ["--", "...", "> [...]", "(...snipped...)", "<snip>", "\u2026"])
+def test_a_table_with_rows_left_out_is_not_complete(gap: str) -> None:
+    rows = [Row(pid, "java", pid) for pid in (100, 200, 300)]
+    whole = Text(tuple(rows), (300,)).lines()
+    second = next(n for n, line in enumerate(whole) if "200" in line and line.endswith("java"))
+    told = only("\n".join([*whole[:second], gap, *whole[second + 1 :]]))
+    assert not told.complete
+    assert "task table: the rows that were left out where it was copied" in told.missing
+    before_and_behind = only("\n".join([whole[0], gap, *whole[1:], gap]))
+    assert before_and_behind.complete

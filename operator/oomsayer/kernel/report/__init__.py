@@ -94,6 +94,7 @@ class OomReport:
         pgtables_in_pages: the table counts page tables in pages, not in bytes.
         rows: by first column.
         rows_dropped: rows beyond MOST_ROWS, or broken.
+        rows_left_out: whoever copied the table says that it had more.
         wide_pid: the table's header is the one of 4.19 and later.
         summary: the line of 5.0 and later.
         chosen: pid, comm and score of "Kill process ... or sacrifice child" (up to 5.0).
@@ -134,6 +135,7 @@ class OomReport:
     rows: dict[int, TaskRow] = field(default_factory=dict)
     pgtables_in_pages: bool = False
     rows_dropped: int = 0
+    rows_left_out: bool = False
     wide_pid: bool | None = None
     summary: Summary | None = None
     chosen: tuple[int, str, int] | None = None

@@ -50,6 +50,19 @@ class Missing:
         self._sentences: dict[str, None] = {}
         if report.header is None:
             self.part("header: who asked for memory (cut off, or held back by the kernel's rate limit)")
+        self._table(report)
+        chosen = report.summary or report.chosen
+        if not report.ended:
+            told = who_was_killed(report)
+            self.part("kill: the line Killed process" if told else "kill: no line says who was killed")
+        elif report.killed and report.columns and not chosen and report.since >= _SUMMARY_SINCE:
+            self.part("summary: the line oom-kill:constraint=...")
+        if report.summary is not None and report.summary.pid is None:
+            self.part("summary: the end of the line oom-kill:constraint=..., which was cut")
+        if report.rows and report.killed and report.row_of(_first(report)) is None:
+            self.part("task table: no row of the killed process, so it was cut")
+
+    def _table(self, report: OomReport) -> None:
         if not report.rows:
             empty = (
                 "task table: no rows"
@@ -64,16 +77,8 @@ class Missing:
             self.part("task table: its header, so the columns are taken from their number")
         if report.rows_dropped:
             self.part(f"task table: {report.rows_dropped} rows beyond the first {len(report.rows)}")
-        chosen = report.summary or report.chosen
-        if not report.ended:
-            told = who_was_killed(report)
-            self.part("kill: the line Killed process" if told else "kill: no line says who was killed")
-        elif report.killed and report.columns and not chosen and report.since >= _SUMMARY_SINCE:
-            self.part("summary: the line oom-kill:constraint=...")
-        if report.summary is not None and report.summary.pid is None:
-            self.part("summary: the end of the line oom-kill:constraint=..., which was cut")
-        if report.rows and report.killed and report.row_of(_first(report)) is None:
-            self.part("task table: no row of the killed process, so it was cut")
+        if report.rows_left_out:
+            self.part("task table: the rows that were left out where it was copied")
 
     def part(self, sentence: str) -> None:
         """A part of the report is missing."""

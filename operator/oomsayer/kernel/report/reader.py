@@ -45,7 +45,14 @@ from oomsayer.kernel.report.source import (
     joined,
 )
 from oomsayer.kernel.report.summary import read_summary
-from oomsayer.kernel.report.table import HEAD, KNOWN_HEAD, read_columns, read_odd_row, unwrap_row
+from oomsayer.kernel.report.table import (
+    HEAD,
+    KNOWN_HEAD,
+    note_left_out,
+    read_columns,
+    read_odd_row,
+    unwrap_row,
+)
 
 _ONE_WRITER = 2
 """Bare lines count as a writer of their own."""
@@ -173,6 +180,7 @@ class OomReportReader:
         ):
             return
         source.idle += 1
+        note_left_out(source, raw)
         if source.pending or raw[:1] == b"{" or self._telling(raw):
             self._read(raw)
 

@@ -17,6 +17,11 @@ HEAD = (
 a colour that lost its escape."""
 _CUT = rb"\s*-?\d*(?:\.\.\.|>|\xe2\x80\xa6)\s*$"
 """What a pager leaves of a row where it cut its numbers."""
+_LEFT_OUT = (
+    rb"^[\s>|]*(?:--|(?:\.\.|\xe2\x80\xa6)[^\[\]]{0,60}"
+    rb"|[\[(<] ?(?:\.\.|\xe2\x80\xa6|snip)[^\[\]]{0,60}[\])>])\s*$"
+)
+"""What people write for rows that they left out, and grep between matches that are apart."""
 _MOST_COLUMNS = 16
 """More than any kernel prints."""
 _DEFAULT_COLUMNS = {
@@ -65,6 +70,14 @@ def read_columns(source: Source, line: LogLine) -> bool:
     report.wide_pid = "[  pid  ]" in line.text if "  " in match[0] else None
     date_by_columns(report, columns)
     return True
+
+
+def note_left_out(source: Source, raw: bytes) -> None:
+    """A line that is no row, in the midst of a table: it may say that rows are not there."""
+    report = source.report
+    if report is None or source.table is None or report.summary or report.chosen or report.ended:
+        return
+    report.rows_left_out = report.rows_left_out or re.search(_LEFT_OUT, raw) is not None
 
 
 def read_odd_row(source: Source, text: str) -> None:
