@@ -354,3 +354,15 @@ def test_a_table_with_rows_left_out_is_not_complete(gap: str) -> None:
     assert "task table: the rows that were left out where it was copied" in told.missing
     before_and_behind = only("\n".join([whole[0], gap, *whole[1:], gap]))
     assert before_and_behind.complete
+
+
+def test_the_first_statistics_of_a_log_may_be_of_a_child() -> None:
+    cut = (
+        "Memory cgroup stats for /a/child: cache:0KB rss:100KB\n"
+        "[ pid ]   uid  tgid total_vm      rss nr_ptes swapents oom_score_adj name\n"
+        "[   42]     0    42     3000     1200       8        0             0 python\n"
+        "Memory cgroup out of memory: Kill process 42 (python) score 68 or sacrifice child\n"
+    )
+    doubt = "domain: the first statistics told may be of a child, as what goes before is cut off"
+    assert doubt in only(cut).missing
+    assert doubt not in only(f"memory: usage 4kB, limit 4kB, failcnt 8\n{cut}").missing

@@ -23,6 +23,7 @@ _OLDEST_RULES = (3, 6)
 _BONUS_OF_PAGES = (3, 14)
 _BONUS_CHANGED = ((3, 10, 30), (3, 12, 11), (3, 13, 3))
 _SUMMARY_SINCE = (5, 0)
+_STATS_OF_CHILDREN_UNTIL = (5, 2)
 _SIGNED_STABLE = (5, 4, 144)
 _UBUNTU_SIGNED = 96
 """Ubuntu's 5.4.0-96 is of January 2022; the kernels for clouds count from 1000 on."""
@@ -172,6 +173,8 @@ def what_ran_out(report: OomReport, missing: Missing) -> tuple[DomainKind | None
     # Early 5.x prints CONSTRAINT_NONE for a memory cgroup too: the cgroup named beside it decides.
     path = summary.oom_memcg if summary and summary.oom_memcg is not None else report.oom_memcg
     if path is not None:
+        if path == report.oom_memcg and _of_any_stats(report):
+            missing.add("domain: the first statistics told may be of a child, as what goes before is cut off")
         return DomainKind.MEMCG, path
     if (summary and summary.constraint == "MEMCG") or report.memcg_words:
         missing.part("domain: the path of the memory cgroup")
@@ -185,6 +188,12 @@ def what_ran_out(report: OomReport, missing: Missing) -> tuple[DomainKind | None
         return _old_node(report, missing)
     missing.part("domain: nothing tells what ran out")
     return None, None
+
+
+def _of_any_stats(report: OomReport) -> bool:
+    """Whether nothing but statistics names the cgroup: up to 5.2 its children's follow its own."""
+    named = report.header is not None or report.task_memcg is not None or report.memory is not None
+    return not named and report.until <= _STATS_OF_CHILDREN_UNTIL
 
 
 def _old_node(report: OomReport, missing: Missing) -> tuple[DomainKind | None, str | None]:
