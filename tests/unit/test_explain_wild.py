@@ -366,3 +366,12 @@ def test_the_first_statistics_of_a_log_may_be_of_a_child() -> None:
     doubt = "domain: the first statistics told may be of a child, as what goes before is cut off"
     assert doubt in only(cut).missing
     assert doubt not in only(f"memory: usage 4kB, limit 4kB, failcnt 8\n{cut}").missing
+
+
+def test_a_build_that_was_taken_for_an_issue_s_number() -> None:
+    told = only(
+        "stress invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=666\n"
+        "CPU: 0 PID: 51 Comm: stress Tainted: G  OE  --------  ---  5.14.0-285.el9.x86_64 containers/crun#1\n"
+    )
+    assert (told.report.kernel, told.era_name) == ("5.14.0-285.el9.x86_64", "E5")
+    assert not told.report.kernel_cut

@@ -7,9 +7,12 @@ from oomsayer.kernel.report import OomReport
 from oomsayer.kernel.report.source import Source
 
 _RELEASE = r"(?:Not tainted|Tainted:[^#]{0,100}?)\s{1,8}(\d{1,3}\.\d{1,4}\S{0,80})\s{0,8}"
-RELEASE = _RELEASE + "#"
+RELEASE = _RELEASE + r"(?:[\w.-]{1,64}/[\w.-]{1,100})?#"
 _CUT_RELEASE = _RELEASE + "$"
-"""What the kernel prints goes on with "#1", the build: the release itself may be cut."""
+"""What the kernel prints goes on with "#1", the build: the release itself may be cut.
+
+In an issue that was moved GitHub has put its first repository before the "#", as before an issue's number.
+"""
 _COMM = r"Comm: (.{1,16}?) (?:Not tainted|Tainted:)"
 _BOOT = r"Linux version (\d{1,3}\.\d{1,4}\S*) "
 _CPU = r"CPU: (\d{1,6}) (UID: \d+ )?PID: "
