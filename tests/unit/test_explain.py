@@ -114,6 +114,16 @@ def test_swap_in_use_leaves_totalpages_open_but_not_the_choice() -> None:
     assert any("total swap" in sentence for sentence in told.missing)
 
 
+@pytest.mark.parametrize("swap", ["swap: usage 90000kB, limit 90", "memory+swap: usage 490000kB, limit 490"])
+def test_a_cgroup_that_uses_all_swap_it_may_tells_totalpages(swap: str) -> None:
+    rows = (Row(100, "a", 900, adj=500, swap=10), Row(200, "b", 100, adj=500))
+    text = Text(rows, (100,), memcg="/foo", swap=(7, 7)).text()
+    told = only(text.replace("swap: usage 7kB, limit 7", f"{swap}000"))
+    assert told.totalpages == 122_500
+    assert told.candidates[0].points == 911 + 500 * 122
+    assert not any("total swap" in sentence for sentence in told.missing)
+
+
 def test_a_choice_that_depends_on_unknown_totalpages_is_not_made() -> None:
     rows = (Row(100, "a", 90_000, swap=10), Row(200, "b", 100, adj=500))
     told = only(Text(rows, (200,), memcg="/foo", swap=(40, UNLIMITED)))

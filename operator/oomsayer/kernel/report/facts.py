@@ -343,14 +343,24 @@ def _memcg_totalpages(report: OomReport, page_size: int, missing: Missing) -> Sp
         missing.part("limit: the line 'memory: usage ..., limit ...' is not there")
         return Span(1, None)
     swap_kb = report.swap_total_kb if report.swap_total_kb is not None else report.swap_total_before_kb
-    least = _memcg_max(report, page_size, 0)
     if swap_kb is not None:
         most = _memcg_max(report, page_size, swap_kb * 1024)
-        if most != least:
+        if most != _memcg_max(report, page_size, 0):
             missing.add("swappiness: not printed, taken as above 0")
         return Span(most, most)
+    # The machine has at least the swap that the cgroup uses: where that is all it may use, no more counts.
+    least = _memcg_max(report, page_size, _swap_in_use(report))
     most = _memcg_max(report, page_size, ENDLESS * page_size)
     return Span(least, None if most >= ENDLESS else most)
+
+
+def _swap_in_use(report: OomReport) -> int:
+    """Bytes of swap charged to the memory cgroup, by its counters."""
+    if report.swap is not None:
+        return report.swap.usage_kb * 1024
+    if report.memory is None or report.memsw is None:
+        return 0
+    return max(report.memsw.usage_kb - report.memory.usage_kb, 0) * 1024
 
 
 def _memcg_max(report: OomReport, page_size: int, swap_bytes: int) -> int:
@@ -385,7 +395,4 @@ def without_swap(report: OomReport, kind: DomainKind | None, span: Span, missing
 def _swapped(report: OomReport) -> bool:
     if any(row.swap_pages for row in report.rows.values()):
         return True
-    if report.swap is not None:
-        return report.swap.usage_kb > 0
-    memory, memsw = report.memory, report.memsw
-    return memory is not None and memsw is not None and memsw.usage_kb > memory.usage_kb
+    return _swap_in_use(report) > 0
