@@ -332,10 +332,11 @@ def test_page_tables_tell_the_size_of_a_page_where_nothing_else_does() -> None:
     assert only(HEAD + rows[: rows.index("[ 104]")]).page_size == 4096
 
 
-def test_a_summary_broken_at_its_commas_keeps_its_cgroups() -> None:
+@pytest.mark.parametrize("end", ["", "\\"])
+def test_a_summary_broken_at_its_commas_keeps_its_cgroups(end: str) -> None:
     told = only(
-        "[ 50.1] oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=c,mems_allowed=0,\n"
-        "  oom_memcg=/pods/a,\n"
+        f"[ 50.1] oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=c,mems_allowed=0,{end}\n"
+        f"  oom_memcg=/pods/a,{end}\n"
         "  task_memcg=/pods/a/c,task=java,pid=43,uid=1000\n"
         "[ 50.2] Memory cgroup out of memory: Killed process 43 (java)\n"
     )

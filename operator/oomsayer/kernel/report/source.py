@@ -38,13 +38,14 @@ WHOLE = (
 def joined(begun: str, text: str) -> tuple[str, ...]:
     """A broken line put together: a console breaks it anywhere, a mail at a blank, which is then gone.
 
-    Or in the place of which there are several. People break a summary at its commas and indent the rest.
+    Or in the place of which there are several. People break a summary at its commas and indent the rest,
+    some with a backslash as in a shell.
     """
     bare = text.lstrip()
     ways = (begun + text, f"{begun} {text}", f"{begun.rstrip()} {bare}")
     if bare == text:
         return ways[:2]
-    return (begun + bare, *ways) if begun.endswith(",") else ways
+    return (begun.rstrip("\\") + bare, *ways) if begun.endswith((",", ",\\")) else ways
 
 
 class Finished:
