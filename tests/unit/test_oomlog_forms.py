@@ -310,3 +310,8 @@ def test_seconds_since_boot_are_read_where_shown() -> None:
     for form in ("dmesg", "/dev/kmsg", "syslog", "dmesg -r"):
         (line,) = log_lines(FORMS[form].format("x"))
         assert line.seconds == pytest.approx(12.345678)
+
+
+def test_a_month_may_be_padded() -> None:
+    (line,) = log_lines("[月  1月 26 01:49:41 2026] java invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL)")
+    assert line.text.startswith("java invoked")
