@@ -105,6 +105,14 @@ def test_the_printed_score_tells_totalpages_and_capability() -> None:
     assert capable.candidates[0].points == 9_701
 
 
+def test_a_score_of_0_tells_no_totalpages() -> None:
+    row = Row(100, "java", 119_961, adj=-998, swap=9_000)
+    text = Text((row,), (100,), style="4.8", kernel="4.9.1", memcg="/x", limit=524_288, memsw=UNLIMITED)
+    told = only(replace(text, chosen=(100, 0)))
+    assert told.totalpages is None
+    assert any("total swap" in sentence for sentence in told.missing)
+
+
 def test_swap_in_use_leaves_totalpages_open_but_not_the_choice() -> None:
     rows = (Row(100, "a", 900, adj=500, swap=10), Row(200, "b", 100, adj=500))
     told = only(Text(rows, (100,), memcg="/foo", swap=(40, UNLIMITED)))

@@ -175,6 +175,10 @@ def settled_by_score(report: OomReport, table: Sequence[Ranked], reading: Readin
     if len({total for total, *_ in fits}) != 1:
         return reading
     total, capable, era = fits[0]
+    task = chosen.task._replace(cap_sys_admin=capable)
+    # Of one that adj takes to the floor the score is 0, whatever totalpages.
+    if span.most is None and _score(task, 2 * total, reading._replace(era=era)) == score:
+        return reading
     settled = reading._replace(span=Span(total, total))
     if len(fits) > 1:
         return settled
