@@ -128,6 +128,7 @@ PLAIN = Task(10, 1, "p", "/", 0, 100)
         (replace(PLAIN, oom_score_adj=-1000), WHOLE, {}, Evaluation.SKIP),
         (replace(PLAIN, unkillable=Unkillable.INIT), WHOLE, {}, Evaluation.SKIP),
         (replace(PLAIN, in_flight=True), WHOLE, {}, Evaluation.ABORT),
+        (replace(PLAIN, in_flight=True, unkillable=Unkillable.OOM_SKIP), WHOLE, {}, Evaluation.SKIP),
         (replace(PLAIN, in_flight=True), WHOLE, {"sysrq": True}, Evaluation.CONSIDER),
         (replace(PLAIN, oom_score_adj=-1000), WHOLE, {"origin": True}, Evaluation.SELECT),
         (replace(PLAIN, in_flight=True, mems_allowed=frozenset({0})), SECOND, {}, Evaluation.SKIP),

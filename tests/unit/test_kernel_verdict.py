@@ -11,8 +11,9 @@ from tests.unit.random_snapshots import PAGE, random_snapshot
 from oomsayer.agent.prune import prune
 from oomsayer.kernel.badness import oom_badness
 from oomsayer.kernel.domain import Domain, DomainKind, domains, within
-from oomsayer.kernel.era import ERAS, Era, Tie, era_named
+from oomsayer.kernel.era import ERAS, Era, era_named
 from oomsayer.kernel.hierarchy import arrange
+from oomsayer.kernel.oom_kill import select_bad_process
 from oomsayer.kernel.snapshot import (
     ROOT,
     Memcg,
@@ -48,14 +49,10 @@ def walk(snapshot: Snapshot, domain: Domain) -> list[Task]:
 
 
 def choose(tasks: list[Task], domain: Domain, era: Era) -> tuple[Task, int] | None:
-    chosen: tuple[Task, int] | None = None
-    for task in tasks:
-        points = oom_badness(task, domain.totalpages, era, PAGE)
-        if points is None or task.in_flight:
-            continue
-        if chosen is None or points > chosen[1] or (points == chosen[1] and era.tie is Tie.LAST):
-            chosen = (task, points)
-    return chosen
+    """Who is chosen once those that are dying already are gone."""
+    _, chosen = select_bad_process([t for t in tasks if not t.in_flight], domain, era, PAGE)
+    points = None if chosen is None else oom_badness(chosen, domain.totalpages, era, PAGE)
+    return None if chosen is None or points is None else (chosen, points)
 
 
 def dying(snapshot: Snapshot, victim: Task, domain: Domain) -> set[int]:
