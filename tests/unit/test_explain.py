@@ -3,30 +3,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.unit.explained_report import explained, only, predicted
 from tests.unit.oom_report_text import CONTAINER_PATH, UNLIMITED, Row, Text
 
 from oomsayer.cli.explain_table import text as table
-from oomsayer.kernel.explain import UNDETERMINED, Explanation, explain
-from oomsayer.kernel.oomscan import oom_reports
+from oomsayer.kernel.explain import UNDETERMINED
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "oom-logs"
 CPUSET = (Path(__file__).parents[1] / "fixtures" / "cpuset-7.2.log").read_text()
 """From the kernel lab: two memory nodes, and a cpuset that allows the second alone."""
 BIG, SMALL = Row(100, "big", 90_000), Row(200, "small", 400)
-
-
-def explained(text: str | bytes) -> list[Explanation]:
-    raw = text.encode() if isinstance(text, str) else text
-    return [explain(report) for report in oom_reports([raw])]
-
-
-def only(text: Text | str) -> Explanation:
-    (explanation,) = explained(text if isinstance(text, str) else text.text())
-    return explanation
-
-
-def predicted(explanation: Explanation) -> int | None:
-    return explanation.predicted.row.pid if explanation.predicted else None
 
 
 @pytest.mark.parametrize(

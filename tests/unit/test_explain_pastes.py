@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from itertools import zip_longest
 
 import pytest
+from tests.unit.explained_report import explained, only, predicted
 from tests.unit.oom_report_text import CONTAINER_PATH, Row, Text
-from tests.unit.test_explain import explained, only, predicted
 
 from oomsayer.cli.explain_json import document, fields
 from oomsayer.cli.explain_table import text as table

@@ -3,8 +3,8 @@
 import json
 
 import pytest
+from tests.unit.explained_report import explained, only, predicted
 from tests.unit.oom_report_text import Row, Text
-from tests.unit.test_explain import explained, only, predicted
 
 from oomsayer.cli.explain_table import text as table
 
