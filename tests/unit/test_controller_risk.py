@@ -196,6 +196,16 @@ def test_an_oom_that_may_never_come_is_none_and_a_policy_may_not_care() -> None:
     assert at_risk_by_time(2400, minutes=0) == ()
 
 
+def test_a_policy_of_no_headroom_never_warns_by_time_either() -> None:
+    never = OOMPolicySpec.model_validate({"thresholds": {"podHeadroomPercent": 0}})
+    outlooks = seen(node(redis=212), NAMES, {REDIS: leak(2400)})
+    assert risks(outlooks, (), NAMES, policies({"p": never}), NOW) == ()
+
+
+def test_a_risk_by_time_goes_on_while_its_oom_may_come_though_not_surely() -> None:
+    assert at_risk_by_time(600, at_risk_by_time(600), seconds=20)
+
+
 def test_a_policy_that_goes_by_headroom_alone_does_not_care_that_an_oom_may_come_at_once() -> None:
     at_once = replace(leak(100), level_bytes=600 * MI)
     for minutes, at_risk in ((0, False), (10, True)):
