@@ -201,14 +201,16 @@ class Source:
 
         Since the reaper came no process is chosen twice.
         """
-        return self._lately_dead(now).get(killed.pid) == killed.comm
+        comm, then = self.dead.get(killed.pid, (None, None))
+        return comm == killed.comm and _lately(then, now)
 
     def _lately_dead(self, now: float | None) -> dict[int, str]:
-        return {
-            pid: comm
-            for pid, (comm, then) in self.dead.items()
-            if then is None or now is None or 0 <= now - then < _PID_FRESH_SECONDS
-        }
+        return {pid: comm for pid, (comm, then) in self.dead.items() if _lately(then, now)}
+
+
+def _lately(then: float | None, now: float | None) -> bool:
+    """Whether a pid has not been given to another process since, as far as the log's clock tells."""
+    return then is None or now is None or 0 <= now - then < _PID_FRESH_SECONDS
 
 
 def _class_of(raw: bytes) -> bytes:
