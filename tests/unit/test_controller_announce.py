@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any, cast
 
 import pytest
-from tests.unit.controller_node import MI, NAMES, NOW, POD, REDIS, UID, node, seen
+from tests.unit.controller_node import BACKUP, MI, NAMES, NOW, POD, REDIS, UID, node, seen
 from tests.unit.controller_objects import JUDGED, RISK
 
 from oomsayer.api.eviction import Eviction
@@ -20,6 +20,7 @@ from oomsayer.controller.events import OBJECT_BURST, Event, Subject
 from oomsayer.controller.eviction import NodeSide, eviction
 from oomsayer.controller.judged import Judged
 from oomsayer.controller.metrics import Metrics
+from oomsayer.controller.names import Names
 from oomsayer.controller.policy import Policies, policies
 from oomsayer.controller.scorecard import SETTLED_SECONDS
 from oomsayer.controller.snapshot import Report
@@ -80,6 +81,20 @@ def test_a_kill_whose_time_has_not_come_is_waited_for() -> None:
     fresh = KILL.model_copy(update={"at": NOW})
     (waiting,) = told(OOMForecastStatus(node="n1", scorecard=Scorecard(since=NOW, last=(fresh,))))
     assert (waiting.event, waiting.wait) == (None, SETTLED_SECONDS)
+
+
+def test_a_kill_in_a_pod_that_has_no_name_yet_is_looked_at_again() -> None:
+    nameless = replace(JUDGED, names=Names())
+    (waiting,) = due(STATUS.model_copy(update={"eviction": None}), (), nameless, ALL)
+    assert (waiting.matter, waiting.event, waiting.wait > 0) == (KILL, None, True)
+
+
+def test_a_kill_goes_by_the_rules_of_its_pods_namespace() -> None:
+    quiet = policies({"quiet": OOMPolicySpec.model_validate({"namespaces": {"exclude": ["shop"]}})})
+    on_host = KILL.model_copy(update={"pod": "", "pod_uid": "", "cgroup": BACKUP})
+    for kill, events in ((KILL, False), (on_host, True)):
+        status = OOMForecastStatus(node="n1", scorecard=Scorecard(since=NOW, last=(kill,)))
+        assert [bool(a.event) for a in told(status, quiet)] == [events]
 
 
 class Api:

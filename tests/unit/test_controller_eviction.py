@@ -159,9 +159,12 @@ def test_a_domains_growth_is_what_was_watched_of_it() -> None:
 def test_where_kubepods_runs_out_first_it_is_the_place_of_the_race() -> None:
     snapshot = crowd()
     small = replace(snapshot.memcgs[KUBEPODS], max_bytes=3700 * MI, usage_bytes=3400 * MI)
-    said = told(replace(snapshot, memcgs={**snapshot.memcgs, KUBEPODS: small}))
+    outside = task(99, "hog", "/system.slice", 4000, 1000)
+    tasks = (*snapshot.tasks, outside)
+    said = told(replace(snapshot, memcgs={**snapshot.memcgs, KUBEPODS: small}, tasks=tasks))
     assert (said.signal, said.available_bytes) == ("allocatableMemory.available", 500 * MI)
     assert said.outrun_bytes_per_second == 400 * MI // 13
+    assert said.summary.endswith(f"{KERNEL} first")
 
 
 # --- the kernel takes the better pod ----------------------------------------------------------------
@@ -196,8 +199,9 @@ def test_near_its_threshold_both_findings_are_announced() -> None:
     )
 
 
-def test_near_its_oom_the_inversion_alone_is_announced() -> None:
-    risk = Risk(pod="shop/cart-0", pod_uid=UID, domain="/", pid=102, comm="nginx", since=NOW)
+@pytest.mark.parametrize("domain", ["/", KUBEPODS])
+def test_near_its_oom_the_inversion_alone_is_announced(domain: str) -> None:
+    risk = Risk(pod="shop/cart-0", pod_uid=UID, domain=domain, pid=102, comm="nginx", since=NOW)
     assert list(announced(inverted(), told(inverted()), risk)) == ["shop/cart-0 OOMPriorityInversion"]
 
 
