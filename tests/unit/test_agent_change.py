@@ -62,6 +62,15 @@ def test_a_band_is_left_upward_only_well_above_its_edge(share: float, before: in
         assert share < BANDS[after - 1]
 
 
+@given(st.floats(BANDS[-1], 1), st.floats(BANDS[-1], 1))
+def test_within_its_band_the_headroom_that_was_told_is_at_most_two_and_a_half_times_what_is(
+    told: float, now: float
+) -> None:
+    before = band(told)
+    if band(now, before) == before:
+        assert told <= 2.5 * now
+
+
 def test_nothing_changed() -> None:
     same = node(process(10, 20), process(11, 10), used=0.4)
     assert weight(same, same) is Weight.NOTHING

@@ -35,8 +35,8 @@ from oomsayer.kubelet.cgroups import is_pod
 from oomsayer.kubelet.config import DEFAULTS, KubeletConfig, threshold_bytes
 
 BANDS = (0.5, 0.25, 0.1, 0.05, 0.025, 0.01)
-"""Shares of the limit that are left: crossing one is told, so that the headroom read in a report is
-never more than twice what it is."""
+"""Shares of the limit that are left: crossing one is told, so that the headroom read in a report is at most
+two and a half times what it is, down to the last of them."""
 
 RISE = 1.2
 """A band is left upward only this far above its edge, so that usage around an edge is not told each time."""
