@@ -105,6 +105,11 @@ def test_a_soft_threshold_that_is_met_acts_after_its_grace_though_nothing_grows(
     assert race(met[1], (250 * MI, 250 * MI), None).first is First.UNKNOWN
 
 
+def test_a_soft_threshold_that_is_met_has_its_grace_period_before_it() -> None:
+    met = Threshold(Signal.NODE, 0, 1000 * MI, 90)
+    assert binding([met, HARD], (0, 10 * MI)) == HARD
+
+
 def outcome(
     headroom: int | None, growth: tuple[float, float] | None, available: int = 500, active: int = 0
 ) -> Race:
