@@ -38,6 +38,15 @@ def test_a_swap_limit_further_up_binds_too() -> None:
     assert headroom(domain, snapshot(SWAP, above, below)).headroom_bytes == 30 * MIB
 
 
+def test_of_several_swap_limits_the_one_that_leaves_least_binds() -> None:
+    def room(inner: int, outer: int) -> int | None:
+        above = Memcg("/up", swap_max_bytes=outer * MIB)
+        below = replace(FULL, path="/up/pod", swap_max_bytes=inner * MIB)
+        return headroom(replace(POD, path="/up/pod"), snapshot(SWAP, above, below)).headroom_bytes
+
+    assert (room(10, 20), room(20, 10), room(70, 60)) == (40 * MIB, 40 * MIB, 70 * MIB)
+
+
 def test_swapping_does_not_help_against_the_sum_of_memory_and_swap() -> None:
     v1 = replace(FULL, memsw_max_bytes=100 * MIB, memsw_usage_bytes=95 * MIB, swappiness=60)
     assert headroom(POD, snapshot(SWAP, v1)).headroom_bytes == 25 * MIB

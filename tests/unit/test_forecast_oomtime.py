@@ -69,7 +69,9 @@ def test_in_a_sawtooth_the_room_ends_above_its_peaks() -> None:
 
 def test_a_range_gets_older_with_its_sample() -> None:
     time = OomTime(Trend.GROWING, 30.0, 90.0)
+    assert time.after(10.0) == OomTime(Trend.GROWING, 20.0, 80.0)
     assert time.after(40.0) == OomTime(Trend.GROWING, 0.0, 50.0)
+    assert time.after(100.0) == OomTime(Trend.GROWING, 0.0, 0.0)
     assert OomTime(Trend.STEADY).after(40.0) == OomTime(Trend.STEADY)
 
 
