@@ -129,6 +129,13 @@ def test_any_series_has_an_ordered_band(steps: list[tuple[float, float]]) -> Non
         assert -inf < found.low <= found.middle <= found.high < inf
 
 
+def test_what_stalled_and_falls_a_little_has_an_ordered_band_too() -> None:
+    climb = [(float(second), second * 10.0 * MIB) for second in range(8)]
+    found = growth([*climb, *((8.0 + second, (70 - second / 3) * MIB) for second in range(30))])
+    assert found is not None
+    assert found.low < found.middle == found.high == 0
+
+
 class TestHistory:
     def test_the_last_moments_are_kept_exactly(self) -> None:
         history = History()

@@ -179,7 +179,9 @@ def _fit(points: Sequence[Point]) -> Growth | None:
             quickening = _quickening(cells, length)
             best = Growth(band[0] - slack, band[1], band[2] + slack, length, demand, quickening=quickening)
             if _stalled(cells):
-                best = replace(best, low=min(best.low, 0.0), middle=0.0, quickening=0.0)
+                best = replace(
+                    best, low=min(best.low, 0.0), middle=0.0, high=max(best.high, 0.0), quickening=0.0
+                )
         if length == whole:
             break
         length *= _LONGER
