@@ -61,6 +61,13 @@ def test_a_group_whose_victim_is_not_known_is_a_kill_set_hit() -> None:
     assert match(unknown, standing(node())).outcome is Outcome.KILL_SET_HIT
 
 
+def test_another_group_than_the_foretold_one_is_a_miss() -> None:
+    above = REDIS.rpartition("/")[0]
+    other = kill(None, oom_group=above, gone=frozenset({WORKER}))
+
+    assert match(other, standing(node())).outcome is Outcome.MISS
+
+
 def test_another_process_is_a_miss() -> None:
     result = match(kill(WORKER), standing())
 
