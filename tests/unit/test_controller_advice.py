@@ -6,6 +6,9 @@ from tests.unit.controller_node import MI, NAMES, NOW, POD, REDIS, UID, WEB
 
 from oomsayer.api.forecast import Risk
 from oomsayer.controller.advice import amount, for_risks, subject
+from oomsayer.controller.names import Names
+from oomsayer.kubelet.cgroups import Qos
+from oomsayer.kubelet.podspec import Container, PodSpec
 
 
 def test_a_pod_is_found_with_the_containers_that_run() -> None:
@@ -38,6 +41,22 @@ def test_advice_for_the_pods_at_risk_says_what_follows() -> None:
     assert by_field["kubelet", "requests.memory"].value == "200Mi"
     assert by_field["kubelet", "priority"].value == "100"
     assert by_field["kubelet", "priority"].then == "the kubelet would evict pod shop/cart-0 first"
+
+
+def test_advice_about_a_limit_or_a_group_says_what_is_left_and_who_dies_alone() -> None:
+    risk = Risk(pod="shop/cart-0", pod_uid=UID, container="web", domain=WEB, pid=102, comm="nginx", since=NOW)
+    limited = (Container("redis", 820 * MI), Container("web", 820 * MI, 1024 * MI))
+    names = Names({UID: replace(PODS.pods[UID], spec=PodSpec(Qos.BURSTABLE, limited))})
+    found = for_risks((risk,), crowd(), names)
+    assert [(a.field, a.before, a.value, a.then) for a in found] == [
+        ("limits.memory", "1Gi", "1177Mi", "177Mi would be left there"),
+        (
+            "singleProcessOOMKill",
+            "false",
+            "true",
+            "the kernel would kill nginx (pid 102, pod shop/cart-0) alone",
+        ),
+    ]
 
 
 @pytest.mark.parametrize(
