@@ -150,6 +150,11 @@ def test_crossing_a_band_of_headroom(before: float, after: float, expected: Weig
     assert weight(node(process(10, 20), used=before), node(process(10, 20), used=after)) is expected
 
 
+def test_a_node_is_near_its_oom_where_a_domain_has_little_room() -> None:
+    assert seen(node(process(10, 20), used=0.95)).near
+    assert not seen(node(process(10, 20), used=0.85)).near
+
+
 def test_a_domain_comes_goes_or_is_resized() -> None:
     one = node(process(10, 20), used=0.3)
     two = node(process(10, 20), used=0.3, more=(Memcg("/new", 3, max_bytes=MIB, usage_bytes=0),))
@@ -299,12 +304,13 @@ def using(available: int, **pods: int) -> Snapshot:
         (using(2300, one=100), using(2000, one=120), Weight.ORDINARY),
         (using(800, one=100), using(790, one=150), Weight.NOTHING),
         (using(800, one=100), using(790, one=300), Weight.ORDINARY),
+        (using(110, one=100), using(110, one=110), Weight.NOTHING),
         (using(2300, one=100), using(2300, one=100, other=5), Weight.MINOR),
         (using(800, one=100), using(800), Weight.ORDINARY),
         (using(800, one=100), using(500, one=120), Weight.ORDINARY),
         (node(process(10, 20)), using(800, one=100), Weight.ORDINARY),
     ],
-    ids=["roomy", "half", "little", "much", "a pod came", "a pod went", "a band", "known"],
+    ids=["roomy", "half", "little", "much", "least", "a pod came", "a pod went", "a band", "known"],
 )
 def test_what_evictions_go_by_is_told_by_the_room_before_the_threshold(
     before: Snapshot, after: Snapshot, expected: Weight

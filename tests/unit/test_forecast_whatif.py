@@ -157,6 +157,13 @@ def test_a_limit_is_raised_until_there_is_room_and_a_group_is_taken_apart() -> N
     assert (single.change, single.takes) == (Change(single_process_oom_kill=True), Takes.KUBELET)
 
 
+def test_where_each_dies_alone_already_no_group_is_taken_apart() -> None:
+    snapshot = node(web=1000)
+    memcgs = {path: replace(memcg, oom_group=False) for path, memcg in snapshot.memcgs.items()}
+    (limit,) = against_kernel(replace(snapshot, memcgs=memcgs), PAIR, WEB)
+    assert limit.change.limit_bytes == 1177 * MI
+
+
 def test_of_a_guaranteed_pod_request_and_limit_are_raised_together() -> None:
     containers = (Container("redis", 512 * MI, 512 * MI), Container("web", 1024 * MI, 1024 * MI))
     target = replace(PAIR, spec=PodSpec(Qos.GUARANTEED, containers))
