@@ -155,7 +155,9 @@ def test_a_name_that_was_known_stays_when_the_pod_is_gone() -> None:
     known = scored(reported())
     later = score(known, [reported()], (), Names(), node=NODE, sampled_at=NOW, now=NOW)
 
-    assert later.last[0].domain_name == "container shop/cart-0/redis"
+    (kill,) = later.last
+    assert (kill.pod, kill.container) == ("shop/cart-0", "redis")
+    assert kill.domain_name == "container shop/cart-0/redis"
 
 
 @pytest.mark.parametrize(
@@ -254,7 +256,7 @@ def test_that_a_node_runs_out_is_no_warning_of_a_container_that_does() -> None:
 
 def test_while_the_event_of_a_risk_that_began_again_is_held_back_the_one_before_is_the_link() -> None:
     told, again = risk(seconds_before=120), risk(announced=False)
-    (kill,) = scored(reported(), warnings=(again, told)).last
+    (kill,) = scored(reported(), warnings=(told, again)).last
     pod = Subject("Pod", "cart-0", "shop", UID)
     assert kill.warned_since == again.since
     assert kill.warning == f"shop/{event_name(told, EventReason.RISK, pod)}"
@@ -338,6 +340,11 @@ def test_the_event_is_about_the_pod_and_related_to_the_warning() -> None:
     assert body["related"]["kind"] == "Event"
     assert (body["related"]["namespace"], body["related"]["name"]) == ("shop", "cart-0.abc")
     assert (body["type"], body["reason"]) == ("Warning", "OOMKillObserved")
+
+
+def test_a_kill_that_only_the_status_tells_is_told_on_the_pod() -> None:
+    (kill,) = of_status(ended(137, "OOMKilled", 90))
+    assert kills_subject(kill, NODE) == Subject("Pod", "cart-0", "shop", UID)
 
 
 def test_a_kill_outside_pods_is_told_on_the_node() -> None:

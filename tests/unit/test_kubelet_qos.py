@@ -105,6 +105,7 @@ def test_a_pods_limit_needs_one_on_every_container() -> None:
     assert pod_limit(burstable(init, limited)) == 3 * GI
     assert pod_limit(burstable(Container("init", kind=ContainerKind.INIT), limited)) is None
     assert pod_limit(burstable(limited, free, limit_bytes=4 * GI)) == 4 * GI
+    assert pod_limit(burstable(limited, free, limit_bytes=4 * GI, overhead_bytes=MI)) == 4 * GI + MI
 
 
 def test_a_sidecar_without_a_limit_counts_only_where_none_before_it_has_one() -> None:
