@@ -1,8 +1,10 @@
 """Pods and containers from cgroup paths: drivers, runtimes, QoS classes, prefixes."""
 
+from collections.abc import Callable
+
 import pytest
 
-from oomsayer.kubelet.cgroups import Owner, Qos, is_kubepods, is_pod, owner
+from oomsayer.kubelet.cgroups import Owner, Qos, is_container, is_kubepods, is_pod, owner
 
 UID = "3b8a1f60-9a3c-4c4e-8f0e-0d6a3f1b2c4d"
 LOW = UID.replace("-", "_")
@@ -70,3 +72,25 @@ def test_a_root_of_the_kubelets_own_may_have_any_name() -> None:
     assert is_pod(f"{ROOTED}{LOW}.slice")
     assert is_kubepods("/my_root.slice/my_root-kubepods.slice")
     assert not is_kubepods("/my_root.slice/my_root-kubepods.slice/my_root-kubepods-besteffort.slice")
+
+
+@pytest.mark.parametrize(
+    ("path", "level"),
+    [
+        ("/", None),
+        ("/kubepods.slice", is_kubepods),
+        ("/kubelet/kubepods", is_kubepods),
+        ("/kubelet.slice/kubelet-kubepods.slice", is_kubepods),
+        ("/kubepods.slice/kubepods-burstable.slice", None),
+        (f"{BURSTABLE}{LOW}.slice", is_pod),
+        (f"{BURSTABLE}{LOW}.slice/crio-{ID}.scope", is_container),
+        (f"{BURSTABLE}{LOW}.slice/crio-conmon-{ID}.scope", None),
+        (f"{BURSTABLE}{LOW}.slice/crio-{ID}.scope/container", None),
+        (f"/kubepods-burstable-pod{LOW}.slice:cri-containerd:{ID}", None),
+        (f"/system.slice/docker-{ID}.scope", None),
+    ],
+)
+def test_which_level_a_cgroup_is(path: str, level: Callable[[str], bool] | None) -> None:
+    assert [is_level for is_level in (is_kubepods, is_pod, is_container) if is_level(path)] == (
+        [level] if level else []
+    )

@@ -21,6 +21,10 @@ def test_what_decides_about_memory_is_read() -> None:
     ) == KubeletConfig("400Mi", "10%", 90.0, enforce_pods=True, single_process_oom_kill=True, known=True)
 
 
+def test_what_a_kubelet_does_not_say_is_not_known() -> None:
+    assert configz() == KubeletConfig(enforce_pods=False, single_process_oom_kill=None, known=True)
+
+
 def test_a_hard_threshold_that_is_left_out_of_a_list_is_none() -> None:
     assert configz(evictionHard={"nodefs.available": "10%"}).eviction_hard == ""
     assert configz().eviction_hard == DEFAULTS.eviction_hard == "100Mi"
