@@ -45,6 +45,11 @@ def test_an_excluded_namespace_is_silent_unless_another_policy_names_it() -> Non
     assert book.for_pod("shop").headroom_percent == 7
 
 
+def test_a_namespace_that_an_older_schema_let_stand_in_both_lists_is_excluded() -> None:
+    book = policies({"both": spec(7, include=("shop",), exclude=("shop",))})
+    assert book.for_pod("shop") == Policies().for_pod("shop")
+
+
 def test_a_policy_for_one_namespace_leaves_the_others_to_the_defaults() -> None:
     book = policies({"shop": spec(7, include=("shop",))})
     assert book.for_pod("other").headroom_percent == 10

@@ -238,6 +238,16 @@ def test_the_log_names_the_process_where_the_counters_can_not() -> None:
     assert kill.rss_kb == 34000
 
 
+def test_the_group_that_the_log_names_died_as_one() -> None:
+    before = node()
+    interval = between(before, without(before, NGINX, WORKER), counted(kubepods=ONE, pod=ONE, web=OWN))
+    line = replace(logged(NGINX, "nginx", WEB), oom_group=WEB, killed=(NGINX, WORKER))
+
+    (kill,) = observe(interval, [line], Paths(), [])
+
+    assert (kill.oom_group, kill.gone, kill.deaths) == (WEB, {NGINX, WORKER}, 2)
+
+
 def test_the_log_is_waited_for_as_long_as_the_counters_are_ahead() -> None:
     before = single()
     interval = between(before, without(before, WORKER), counted(kubepods=ONE, pod=ONE, web=OWN), kills=2)
