@@ -13,6 +13,7 @@ from oomsayer.kernel.oomlog import OomKill, oom_kills
 from oomsayer.kernel.oomscan import oom_reports
 from oomsayer.kernel.report import OomReport, TaskRow
 from oomsayer.kernel.report.facts import victim_pid
+from oomsayer.kernel.verdict import FIRST_VICTIMS
 
 _THREAD_PAGES, _PROCESS_PAGES = 65, 64
 _PER_CPU_COUNTERS, _EXACT_COUNTERS = (6, 2), (7, 0)
@@ -180,6 +181,7 @@ class _Comparison:
     ) -> None:
         domain = _predicted(scenario, result)
         self._left: list[Mapping[str, Any]] = list(domain["order"])
+        self._told = len(self._left)
         told = [*self._left, domain["runner_up"]] if domain["runner_up"] else self._left
         self._points: dict[int, int] = {each["pid"]: each["points"] for each in told}
         self._kills = kills
@@ -203,6 +205,10 @@ class _Comparison:
                 if kill.pid in dying:
                     matches.append(Match.EXCLUDED)
                     continue
+                if not self._left and self._told >= FIRST_VICTIMS:
+                    # More victims than are ever told: those before were compared.
+                    self._conclude(matches)
+                    return
                 entry, match = self._choose(kill.pid)
                 matches.append(match)
                 if entry is None:

@@ -103,6 +103,25 @@ def test_each_report_in_the_log_is_explained() -> None:
     assert compare(scenario(swap=True), played(order[::-1], asked + chose(11), [11])).explained == (0, 0)
 
 
+def test_more_victims_than_are_told() -> None:
+    told = [victim(pid, 900 - pid) for pid in range(10, 26)]
+    log = [line for pid in range(10, 27) for line in chose(pid)]
+    steps = [[pid] for pid in range(10, 26)]
+    result = played(told, log, *steps, [26])
+    result.update(
+        {
+            key: {str(pid): value for pid in range(10, 27)}
+            for key, value in (("threads", 1), ("shmem_pages", 0), ("cgroups", "/c"))
+        }
+    )
+    assert compare(scenario(), result).good
+    fewer = compare(
+        scenario(),
+        {**result, "prediction": {"domains": [{"path": "/c", "order": told[:15], "runner_up": None}]}},
+    )
+    assert fewer.misses == ["the kernel chose 25, but nobody else was predicted"]
+
+
 def test_another_order_later() -> None:
     outcome = compare(scenario(), played(ORDER, chose(10) + chose(13), [10], [13]))
     assert (outcome.first, outcome.order) == (Match.RIGHT, Match.WRONG)
