@@ -141,9 +141,8 @@ def _compare_end(scenario: Scenario, result: Mapping[str, Any], outcome: Outcome
 
 def _predicted(scenario: Scenario, result: Mapping[str, Any]) -> Mapping[str, Any]:
     """The prediction for the domain that runs out."""
-    domain: Mapping[str, Any]
-    domain = next(d for d in result["prediction"]["domains"] if d["path"] == scenario.domain)
-    return domain
+    domains: Sequence[Mapping[str, Any]] = result["prediction"]["domains"]
+    return next(domain for domain in domains if domain["path"] == scenario.domain)
 
 
 def precision(scenario: Scenario, result: Mapping[str, Any]) -> dict[int, tuple[int, int]]:

@@ -256,8 +256,7 @@ def _outlived(
     outlived: set[int] = set()
     wavering = 0
     for entries in chain.from_iterable(shortlist.values() for shortlist in shortlists.values()):
-        reapers = {tasks[entry & INDEX_MASK].pid: entry for entry in entries}
-        reapers = {pid: entry for pid, entry in reapers.items() if pid in namespaces}
+        reapers = {pid: e for e in entries if (pid := tasks[e & INDEX_MASK].pid) in namespaces}
         for entry in entries if reapers else ():
             task = tasks[entry & INDEX_MASK]
             reaper = reapers.get(task.reaper)
@@ -320,8 +319,7 @@ def _leave_out_outdone(shortlist: Shortlist, keep: int, outlived: Collection[int
 
     Those outlived do not count as others: they are gone with their reaper.
     """
-    most: list[int] = []
-    """A heap of the most pages at the oom_score_adjs above."""
+    most: list[int] = []  # a heap of the most pages at the oom_score_adjs above
     for adj in sorted(shortlist, reverse=True):
         entries = shortlist[adj]
         if len(most) == keep:
